@@ -1,0 +1,159 @@
+# Copyright (c) 2026, the gpufleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller half of the stack module: Compose files in, wanted objects out, one call on the manager."""
+
+from __future__ import annotations
+
+import os
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible_collections.gpufleet.swarm.plugins.module_utils import _compose
+from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import FleetError
+from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import convert
+from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.options import (
+    ARGUMENT_SPEC,
+    CONTROLLER_ONLY,
+)
+
+MODULE = "gpufleet.swarm.stack"
+
+# What a file that does not exist yet holds in check mode: a secret's content as well as an empty env_file.
+_FORETOLD = b"# does not exist yet\n"
+
+
+class ActionModule(ActionBase):
+    """Runs the stack module with what the files say."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_diff = True
+
+    def run(self, tmp=None, task_vars=None):
+        """Return the result of the module, with translations and ignored keys added."""
+        result = super().run(tmp, task_vars)
+        _checked, options = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)
+        options = {name: value for name, value in _plain(options).items() if value is not None}
+        self._foretold = []
+        told = {}
+        module_args = {name: value for name, value in options.items() if name not in CONTROLLER_ONLY}
+        if options["state"] == "present":
+            try:
+                desired, secrets = self._desired(options)
+            except FleetError as exc:
+                return {**result, "failed": True, "msg": str(exc), "error": exc.as_result()}
+            told = {"translations": desired.pop("translations"), "ignored": desired.pop("ignored")}
+            warnings = desired.pop("warnings") + _ignored(options["name"], told["ignored"]) + self._foretold
+            module_args.update(_desired=desired, _secret_values=secrets)
+            result["warnings"] = result.get("warnings", []) + warnings
+        answer = self._execute_module(module_name=MODULE, module_args=module_args, task_vars=task_vars)
+        warnings = result.pop("warnings", []) + answer.pop("warnings", [])
+        result.update(answer)
+        result.update(told)
+        if warnings:
+            result["warnings"] = warnings
+        # The module's own arguments hold every file; what the user wrote is in the task.
+        result.pop("invocation", None)
+        return result
+
+    def _desired(self, options):
+        """Return (what the files want, values of the secrets)."""
+        if not options["files"] and "definition" not in options:
+            raise FleetError(
+                "A stack needs a Compose file",
+                target=options["name"],
+                found="neither",
+                wanted="one of them",
+                option="files or definition",
+            )
+        paths = [self._path(file) for file in options["files"]]
+        sources = [(file, self._read(path)) for file, path in zip(options["files"], paths, strict=True)]
+        if "definition" in options:
+            definition = options["definition"]
+            if not isinstance(definition, (str, dict)):
+                raise FleetError(
+                    "A Compose definition is neither text nor a mapping",
+                    target=options["name"],
+                    found=type(definition).__name__,
+                    option="definition",
+                )
+            sources.append((options["definition_name"], definition))
+        secrets = _texts(options["secret_environment"], "secret_environment")
+        environment = {**_texts(options["environment"], "environment"), **dict.fromkeys(secrets)}
+        model = _compose.load(
+            sources, environment, secrets, self._read_later, self._project_dir(options, paths)
+        )
+        desired = convert.convert(model, options["name"], {"endpoint_mode": options["endpoint_mode"]})
+        return desired, {**secrets, **model.secret_values}
+
+    def _project_dir(self, options, paths):
+        base = self._loader.get_basedir()
+        if options.get("project_dir"):
+            return os.path.join(base, os.path.expanduser(options["project_dir"]))
+        return os.path.dirname(paths[0]) if paths else os.path.abspath(base)
+
+    def _path(self, file):
+        """Find a file as Ansible does: absolute, or in the role's files, or beside the playbook."""
+        try:
+            return self._find_needle("files", file)
+        except AnsibleError as exc:
+            raise FleetError(
+                "Cannot find a Compose file on the controller", target=file, option="files"
+            ) from exc
+
+    def _read(self, path):
+        """Return the content of a file of the controller, decrypted if it is in a vault."""
+        try:
+            real = self._loader.get_real_file(path)
+            try:
+                with open(real, "rb") as file:
+                    return file.read()
+            finally:
+                self._loader.cleanup_tmp_file(real)
+        except FileNotFoundError:
+            raise
+        except (AnsibleError, OSError) as exc:
+            raise FleetError("Cannot read a file on the controller", target=path, cause=exc) from exc
+
+    def _read_later(self, path):
+        """Read what a Compose file names. In check mode, tasks before this one may not have made it yet."""
+        if os.path.exists(path):
+            return self._read(path)
+        if not self._task.check_mode:
+            raise FileNotFoundError(path)
+        self._foretold.append(f"{path} does not exist yet, so the plan cannot tell its content")
+        return _FORETOLD
+
+
+def _plain(value):
+    """Return a value without Ansible's own kinds of texts and containers."""
+    if isinstance(value, dict):
+        return {str(key): _plain(child) for key, child in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(child) for child in value]
+    if isinstance(value, str):
+        return str(value)
+    return value
+
+
+def _texts(variables, option):
+    """Return variables as texts; numbers and booleans as YAML writes them."""
+    texts = {}
+    for name, value in variables.items():
+        if value is None or isinstance(value, (dict, list)):
+            raise FleetError(
+                "A variable for the Compose file has no text",
+                target=name,
+                found="nothing" if value is None else type(value).__name__,
+                wanted="text or a number",
+                option=option,
+            )
+        texts[name] = str(value).lower() if isinstance(value, bool) else str(value)
+    return texts
+
+
+def _ignored(stack, ignored):
+    if not ignored:
+        return []
+    return [f"Stack {stack}: Swarm has no use for " + ", ".join(entry["path"] for entry in ignored)]

@@ -1,0 +1,70 @@
+# Copyright (c) 2026, the gpufleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Checks the inventory on the controller; documented in the module of the same name."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from ansible.errors import AnsibleError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.action import ActionBase
+from ansible_collections.gpufleet.swarm.plugins.module_utils._inventory import (
+    Unresolved,
+    find_problems,
+    render,
+)
+
+ROLES = Path(__file__).parents[2] / "roles"
+CONNECTION = ("ansible_host", "ansible_connection")
+
+
+def read_specs(roles):
+    """Return {role: {option: specification}} of all entry points of all roles below a folder."""
+    specs = {}
+    for path in sorted(roles.glob("*/meta/argument_specs.yml")):
+        entries = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("argument_specs") or {}
+        options = specs.setdefault(path.parents[1].name, {})
+        for entry in entries.values():
+            options.update(entry.get("options") or {})
+    return specs
+
+
+def read_variables(hostvars, host, prefixes):
+    """Return those variables of a host that the checks look at, evaluated."""
+    known = hostvars[host]
+    values = {}
+    for name in known:
+        if name in CONNECTION or name.startswith(prefixes):
+            try:
+                values[name] = known[name]
+            except AnsibleError as error:
+                values[name] = Unresolved(str(error))
+    return values
+
+
+def reject(name, spec, value):
+    """Return why Ansible would refuse a value when the role starts, or None. Secrets are not repeated."""
+    rules = {key: rule for key, rule in spec.items() if key not in ("default", "required")}
+    reasons = ArgumentSpecValidator({name: rules}).validate({name: value}).error_messages
+    if reasons and spec.get("no_log"):
+        return f"wanted a value of type {spec.get('type', 'str')}"
+    return "; ".join(reasons) or None
+
+
+class ActionModule(ActionBase):
+    _requires_connection = False
+
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        self.validate_argument_spec(argument_spec={})
+        specs = read_specs(ROLES)
+        prefixes = tuple(f"{role}_" for role in specs)
+        hostvars, groups = task_vars["hostvars"], task_vars["groups"]
+        variables = {host: read_variables(hostvars, host, prefixes) for host in groups["all"]}
+        problems = find_problems(groups, variables, specs, reject)
+        result["changed"] = False
+        if problems:
+            result.update(failed=True, msg=render("The inventory", problems, "no host was contacted"))
+        return result

@@ -1,0 +1,40 @@
+# Copyright (c) 2026, the gpufleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters that decide on the controller what a certificate needs; documented in the YAML files beside."""
+from __future__ import annotations
+
+from ansible_collections.gpufleet.swarm.plugins.module_utils import _certificates
+
+
+def certificate_reasons(certificate, **wanted):
+    """Say why a certificate has to be issued; an empty list when it can stay."""
+    return _certificates.reasons(certificate, **wanted)
+
+
+def certificate_days_left(certificate):
+    """Count the whole days until a certificate ends."""
+    return _certificates.days_left(certificate)
+
+
+def general_names(names):
+    """Put the prefix of its kind, DNS or IP, in front of each name."""
+    return [_certificates.general_name(name) for name in names]
+
+
+def names_outside(names, permitted):
+    """Return the names that a list of domains and networks does not allow."""
+    return [name for name in names if not _certificates.within(name, permitted)]
+
+
+class FilterModule:
+    """Register the filters."""
+
+    def filters(self):
+        """Return the filters by name."""
+        return {
+            "certificate_days_left": certificate_days_left,
+            "certificate_reasons": certificate_reasons,
+            "general_names": general_names,
+            "names_outside": names_outside,
+        }

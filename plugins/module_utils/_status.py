@@ -1,0 +1,111 @@
+# Copyright (c) 2026, the gpufleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the services of a Swarm do at this moment, in the Engine's words. Private: may change in any release.
+
+``summarise`` is pure; ``read`` asks the Engine (API 1.41, Engine 20.10, or later). Nothing of a service's
+environment, arguments or labels is passed on, for secrets may stand there.
+"""
+from __future__ import annotations
+
+from ansible_collections.gpufleet.swarm.plugins.module_utils._host import ENGINE_SOCKET, Engine
+
+STACK_LABEL = "com.docker.stack.namespace"
+MODES = {
+    "Replicated": "replicated",
+    "Global": "global",
+    "ReplicatedJob": "replicated-job",
+    "GlobalJob": "global-job",
+}
+# States of a rollout in which the service is not what was deployed (SwarmKit, api/types.proto, UpdateStatus).
+ROLLOUTS = {
+    "updating": "it is being updated",
+    "paused": "its update stopped half way",
+    "rollback_started": "it is being rolled back",
+    "rollback_paused": "its rollback stopped half way",
+    "rollback_completed": "its last update failed and was rolled back",
+}
+
+
+def summarise(services, tasks, nodes, stacks=None):
+    """Return one dict per service, sorted by name.
+
+    services, tasks, nodes  answers of GET /services?status=true, /tasks and /nodes
+    stacks                  names of the stacks to tell of; None for all services, of stacks or not
+    """
+    hosts = {node["ID"]: (node.get("Description") or {}).get("Hostname", "") for node in nodes}
+    found = []
+    for service in services:
+        stack = (service["Spec"].get("Labels") or {}).get(STACK_LABEL)
+        if stacks is None or stack in stacks:
+            own = [task for task in tasks if task.get("ServiceID") == service["ID"]]
+            found.append(_service(service, stack, own, hosts))
+    return sorted(found, key=lambda one: one["name"])
+
+
+def read(stacks=None, path=ENGINE_SOCKET):
+    """Ask the Engine behind the socket `path` and return what summarise() does."""
+    engine = Engine(path)
+    try:
+        return summarise(
+            engine.get("/services?status=true"), engine.get("/tasks"), engine.get("/nodes"), stacks
+        )
+    finally:
+        engine.close()
+
+
+def _service(service, stack, tasks, hosts):
+    spec = service["Spec"]
+    status = service.get("ServiceStatus") or {}
+    image, _at, digest = spec["TaskTemplate"].get("ContainerSpec", {}).get("Image", "").partition("@")
+    mode = next(name for key, name in MODES.items() if key in spec["Mode"])
+    told = {
+        "name": spec["Name"],
+        "stack": stack,
+        "mode": mode,
+        "image": image,
+        "digest": digest or None,
+        "running": status.get("RunningTasks", 0),
+        "desired": status.get("DesiredTasks", 0),
+        "completed": status.get("CompletedTasks", 0),
+        "update": (service.get("UpdateStatus") or {}).get("State") or None,
+        "nodes": sorted({
+            hosts.get(task.get("NodeID"), "?") for task in tasks if task["Status"]["State"] == "running"
+        }),
+    }
+    if mode == "replicated-job":
+        told["desired"] = spec["Mode"]["ReplicatedJob"].get("TotalCompletions", 1)
+    problem = _problem(told)
+    told["ok"] = problem is None
+    told["reason"] = None if problem is None else "; ".join([problem, *_last_error(tasks, hosts)])
+    told["replicas"] = _replicas(told)
+    return told
+
+
+def _problem(told):
+    if told["mode"].endswith("job"):
+        if told["completed"] < told["desired"]:
+            return f"{told['completed']} of {told['desired']} tasks have completed"
+    elif told["running"] != told["desired"]:
+        return f"{told['running']} of {told['desired']} tasks run"
+    elif told["mode"] == "global" and not told["desired"]:
+        return "no task of it runs on any node"
+    return ROLLOUTS.get(told["update"])
+
+
+def _replicas(told):
+    if told["mode"].endswith("job"):
+        return f"{told['completed']}/{told['desired']} completed"
+    return f"{told['running']}/{told['desired']}"
+
+
+def _last_error(tasks, hosts):
+    """The word of the newest task that has one to say, as a list of one or none."""
+    spoken = [task for task in tasks if task["Status"].get("Err")]
+    if not spoken:
+        return []
+    task = max(spoken, key=lambda one: one["Status"].get("Timestamp", ""))
+    code = (task["Status"].get("ContainerStatus") or {}).get("ExitCode")
+    where = hosts.get(task.get("NodeID"))
+    text = f"last error{f' on {where}' if where else ''}: {task['Status']['Err']}"
+    return [text if code in (None, 0) or str(code) in text else f"{text}, exit code {code}"]

@@ -1,0 +1,333 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the gpufleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: stack
+short_description: Deploy a Compose file as a Swarm stack, with a plan, and wait until it runs
+version_added: "0.1.0"
+author:
+  - The gpufleet contributors (@gpufleet)
+description:
+  - Makes the services, networks, configs and secrets of one stack in a Docker Swarm what a Compose file says.
+  - Reads first and writes only what differs. A second run writes nothing, so it neither restarts a task nor loses the
+    version that a rollback would go back to.
+  - Files are read, merged, interpolated and converted on the controller by the action plugin of the same name; the host,
+    a manager of the Swarm, needs the Docker SDK for Python and nothing else. One remote call per stack.
+  - Services start in the order of C(depends_on), each wave after the one before has converged. The module ends when all
+    services run (healthy, where there is a health check) and all jobs have completed, or fails with the task's own error.
+  - Configs and secrets carry a hash of their content in their names. Old ones are removed after everything has converged,
+    unless a rollback would need them.
+attributes:
+  check_mode:
+    support: full
+    description: Makes the plan and stops. On a host without Docker or without a Swarm it plans against an empty Swarm, with a warning.
+  diff_mode:
+    support: full
+    description: The diff is the plan in Compose words. Secrets appear as fingerprints.
+  idempotent:
+    support: full
+    description: RV(changed) is true exactly if RV(plan) is not empty.
+options:
+  name:
+    description: Name of the stack, the prefix of its objects and the value of their label C(com.docker.stack.namespace).
+    type: str
+    required: true
+  state:
+    description:
+      - V(present) makes the stack what the Compose file says.
+      - V(absent) removes its services, networks, configs and secrets, and returns when tasks and networks are gone. Volumes stay.
+    type: str
+    choices: [present, absent]
+    default: present
+  files:
+    description: Compose files on the controller, later ones merged over earlier ones.
+    type: list
+    elements: path
+    default: []
+  definition:
+    description: A Compose file as text or as a mapping, merged over O(files).
+    type: raw
+  definition_name:
+    description: What error messages call O(definition), for example the name of the template it was made from.
+    type: str
+    default: definition
+  project_dir:
+    description:
+      - Folder on the controller against which relative paths in the Compose files are resolved (C(env_file), C(file) of
+        configs and secrets). Files encrypted with Ansible Vault are decrypted.
+      - By default the folder of the first of O(files), else that of the playbook.
+    type: path
+  environment:
+    description:
+      - Variables for C(${NAME}) in the Compose files. Nothing is taken from the environment of any process.
+      - A variable without a value and without a default in the file is an error.
+    type: dict
+    default: {}
+  secret_environment:
+    description:
+      - The same for values that are secret. They appear in no output, plan or diff.
+      - They do appear in C(docker service inspect) if the file uses them in a service; use C(secrets) of Compose where the
+        image can read a file.
+    type: dict
+    default: {}
+  endpoint_mode:
+    description: Endpoint mode of services that state none and publish no port through the routing mesh.
+    type: str
+    choices: [vip, dnsrr]
+    default: vip
+  prune:
+    description:
+      - Remove services of the stack that the Compose file no longer has, and its networks, configs and secrets that nothing uses.
+      - Only objects with the stack's label are ever removed. Volumes are not.
+    type: bool
+    default: true
+  wait:
+    description:
+      - Wait for each wave of services. V(false) sends everything at once, without the order of C(depends_on), and removes
+        nothing that the services of before may still use.
+    type: bool
+    default: true
+  wait_timeout:
+    description: Seconds that the whole deploy may take.
+    type: int
+    default: 600
+  on_failure:
+    description:
+      - What to do about a service that does not converge. The task fails in every case.
+      - V(rollback) brings back its version of before, removes it if it is new, and starts no further wave. A failed job is
+        removed, since rolling it back would run its old version; it runs at the next deploy.
+      - V(pause) leaves it as it is and starts no further wave.
+      - V(leave) leaves it as it is and goes on with the services that do not depend on it.
+    type: str
+    choices: [rollback, pause, leave]
+    default: rollback
+  docker_host:
+    description: Address of the Docker Engine as seen from the host.
+    type: str
+    default: unix:///var/run/docker.sock
+requirements:
+  - Docker SDK for Python >= 5.0.3 on the host (Debian C(python3-docker))
+  - Docker Engine >= 20.10 (API 1.41) on the host, which is a manager of a Swarm
+seealso:
+  - module: community.docker.docker_stack
+"""
+
+EXAMPLES = r"""
+- name: Deploy a stack from a Compose file on the controller
+  gpufleet.swarm.stack:
+    name: shop
+    files: [shop.yml]
+    environment:
+      TAG: "1.4"
+
+- name: See what a deploy would change
+  gpufleet.swarm.stack:
+    name: shop
+    files: [shop.yml]
+    environment:
+      TAG: "1.5"
+  check_mode: true
+  diff: true
+
+- name: Deploy a rendered template whose services read a password
+  gpufleet.swarm.stack:
+    name: shop
+    definition: "{{ lookup('ansible.builtin.template', 'shop.yml.j2') }}"
+    definition_name: shop.yml.j2
+    secret_environment:
+      DB_PASSWORD: "{{ shop_db_password }}"
+    on_failure: pause
+
+- name: Remove the stack and wait until its networks are gone
+  gpufleet.swarm.stack:
+    name: shop
+    state: absent
+"""
+
+RETURN = r"""
+plan:
+  description: What differs, in the order it is applied. Empty if and only if RV(changed) is false.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    kind:
+      description: V(network), V(secret), V(config) or V(service).
+      type: str
+    name:
+      description: Name of the object in the Swarm.
+      type: str
+    action:
+      description: V(create), V(update), V(recreate) or V(remove).
+      type: str
+    changes:
+      description: Fields in Compose words, each with C(path), C(before) and C(after). Secrets are fingerprints.
+      type: list
+      elements: dict
+    reasons:
+      description: Why, where no field tells it.
+      type: list
+      elements: str
+    tasks:
+      description:
+        - What happens to the tasks of a service, V(start), V(restart), V(scale), V(place) (moved off nodes that no longer fit),
+          V(stay), V(run) (of a job) or V(stop).
+      type: str
+  sample:
+    - kind: service
+      name: shop_web
+      action: update
+      changes: [{path: services.web.image, before: "shop:1.4", after: "shop:1.5"}]
+      reasons: []
+      tasks: restart
+actions:
+  description: What was done, in sentences.
+  returned: always
+  type: list
+  elements: str
+  sample: ["Updated the service shop_web"]
+services:
+  description: Each service with its C(action), its C(state) (V(running), V(completed), V(unchanged), V(removed), V(not waited for),
+    V(failed)) and its C(replicas).
+  returned: always
+  type: dict
+  sample: {shop_web: {action: update, state: running, replicas: 2/2}}
+failures:
+  description: Services that did not converge, each with C(service), C(reason), C(task), C(node), C(state), C(error), C(exit_code),
+    C(log) (its last 20 lines) and C(done) (what was done about it).
+  returned: when services did not converge
+  type: list
+  elements: dict
+translations:
+  description: What was written for Compose and is told to Swarm in other words, each with C(path), C(to) and C(note).
+  returned: when O(state=present)
+  type: list
+  elements: dict
+ignored:
+  description: Keys that have no meaning in a Swarm, each with C(path) and C(reason).
+  returned: when O(state=present)
+  type: list
+  elements: dict
+engine:
+  description: The API version in use and the number of calls that read and wrote.
+  returned: when an Engine answered
+  type: dict
+  sample: {api_version: "1.45", reads: 6, writes: 0}
+"""
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import FleetError
+from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import engine as engines
+from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import masking, observe, plan, wanted
+from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.deploy import (
+    Deployment,
+    DeployError,
+    Options,
+)
+from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.options import (
+    ARGUMENT_SPEC,
+    INTERNAL_SPEC,
+)
+
+# The API a prediction is made for where no Engine can be asked: nothing is left out.
+_NEWEST_API = (1, 99)
+
+
+class Predicted(Exception):
+    """There is no Swarm to ask, and in check mode that is no failure: roles before this one would have made it."""
+
+
+def observed(module, desired):
+    """Return (Engine or None, state of the stack, warnings)."""
+    try:
+        if engines.SDK_IMPORT_ERROR:
+            if module.check_mode:
+                raise Predicted("the Docker SDK for Python is not installed")
+            module.fail_json(msg=missing_required_lib("docker"), exception=engines.SDK_IMPORT_ERROR)
+        try:
+            engine = engines.connect(module.params["docker_host"])
+        except engines.EngineError as exc:
+            if module.check_mode:
+                raise Predicted("no Docker Engine answers") from exc
+            raise
+        try:
+            return engine, observe.observe(engine, module.params["name"], desired), []
+        except observe.NoManager as exc:
+            if module.check_mode and exc.state == "inactive":
+                raise Predicted("the Engine is in no Swarm") from exc
+            raise
+    except Predicted as reason:
+        return (
+            None,
+            observe.empty(),
+            [
+                f"Planned against an empty Swarm, because {reason}; external networks, secrets and configs are taken to exist."
+            ],
+        )
+
+
+def run(module):
+    """Return the result of the module, or fail it."""
+    params = module.params
+    present = params["state"] == "present"
+    if present and params["_desired"] is None:
+        raise FleetError(
+            "The module was called without its action plugin",
+            wanted="a task of gpufleet.swarm.stack in a playbook",
+        )
+    desired = params["_desired"] if present else wanted.nothing(params["name"])
+    masking.hide(module.no_log_values, params["_secret_values"])
+    engine, current, warnings = observed(module, desired)
+    want, marked, left_out = wanted.prepare(
+        desired, params["_secret_values"], engine.api_version if engine else _NEWEST_API
+    )
+    planned = plan.make(want, marked, current, prune=params["prune"] or not present)
+    result = {
+        "changed": bool(planned),
+        "plan": planned.as_list(),
+        "actions": [],
+        "services": {name: {"action": planned.action("service", name)} for name in want["services"]},
+    }
+    if planned and module._diff:
+        result["diff"] = {"prepared": planned.text()}
+    warnings += left_out + planned.warnings
+    failure = None
+    if not module.check_mode:
+        options = Options(
+            wait=params["wait"], wait_timeout=params["wait_timeout"], on_failure=params["on_failure"]
+        )
+        deployment = Deployment(engine, want, current, planned, options)
+        try:
+            deployment.run()
+        except FleetError as exc:
+            failure = exc
+        result.update(actions=deployment.actions, services=deployment.outcomes)
+        warnings += deployment.warnings
+    if engine:
+        version = ".".join(str(part) for part in engine.api_version)
+        result["engine"] = {"api_version": version, "reads": engine.reads, "writes": engine.writes}
+    for warning in warnings:
+        module.warn(warning)
+    if failure:
+        result["changed"] = bool(result["actions"])
+        if isinstance(failure, DeployError):
+            result["failures"] = failure.details["failures"]
+        module.fail_json(msg=str(failure), **result)
+    return result
+
+
+def main():
+    """Entry point of the module."""
+    module = AnsibleModule(argument_spec={**ARGUMENT_SPEC, **INTERNAL_SPEC}, supports_check_mode=True)
+    try:
+        module.exit_json(**run(module))
+    except FleetError as exc:
+        module.fail_json(msg=str(exc), error=exc.as_result())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+# Copyright (c) 2026, the gpufleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run a goal of the Makefile: its steps one after the other, each announced, timed and counted.
+
+    python scripts/run.py GOAL [NAME]      GOAL is a key of GOALS; NAME is a molecule scenario for `molecule`
+
+A demo stops at its first failed step; tests go on, so that one run tells everything. The last line is
+`N passed, N failed` and counts steps; the exit code is 0 only if none failed.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+SUMMARY = ROOT / ".cache" / "summary.txt"
+LAB_INVENTORY = "inventories/lab"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of a goal: a short name, what it does in a sentence, the command's words."""
+
+    name: str
+    purpose: str
+    command: tuple[str, ...]
+
+
+def python(name: str, purpose: str, *words: str) -> Step:
+    """Return a step that runs the environment's Python."""
+    return Step(name, purpose, (sys.executable, *words))
+
+
+def playbook(name: str, purpose: str, *words: str) -> Step:
+    """Return a step that runs a playbook on the lab."""
+    return Step(name, purpose, ("ansible-playbook", "-i", LAB_INVENTORY, *words))
+
+
+def pytest(folder: str, purpose: str) -> Step:
+    """Return a step that runs the tests of one folder of tests/."""
+    return python(folder, purpose, "-m", "pytest", "-q", f"tests/{folder}")
+
+
+def molecule(scenario: str) -> Step:
+    """Return a step that takes one molecule scenario through its whole sequence."""
+    purpose = f"scenario {scenario}: a dry run on bare hosts, the real run, a second one, verification"
+    # Its state lies in the checkout, so that two checkouts do not meet.
+    state = f"MOLECULE_EPHEMERAL_DIRECTORY={ROOT / '.cache' / 'molecule' / scenario}"
+    command = (
+        "molecule",
+        "--base-config",
+        ".config/molecule/config.yml",
+        "test",
+        "--scenario-name",
+        scenario,
+    )
+    return Step(f"molecule {scenario}", purpose, ("env", state, "MOLECULE_COMMAND_BORDERS=0", *command))
+
+
+def lab_up() -> Step:
+    """Return the step that makes the lab, in the size LAB_HOSTS and LAB_MANAGERS ask for."""
+    hosts, managers = os.environ.get("LAB_HOSTS", "3"), os.environ.get("LAB_MANAGERS", "1")
+    return python(
+        "lab",
+        f"make {hosts} hosts, {managers} of them managers, as containers with systemd and SSH",
+        "-m",
+        "lab",
+        "up",
+        "--hosts",
+        hosts,
+        "--managers",
+        managers,
+    )
+
+
+def scenarios() -> list[str]:
+    """Return the names of the molecule scenarios on disk."""
+    return sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
+
+
+LINT = [
+    python("ruff", "Python style and errors", "-m", "ruff", "check", "."),
+    python("yamllint", "YAML style", "-m", "yamllint", "--strict", "."),
+    Step(
+        "ansible-lint",
+        "Ansible, profile production",
+        ("ansible-lint", "--offline", "--nocolor", "--format", "pep8"),
+    ),
+]
+SANITY = [python("sanity", "ansible-test sanity on the built collection", "tests/sanity/run.py")]
+UNITS = [pytest("unit", "tests that need no host")]
+# The tests that make a small fleet of their own, or play an Engine; each in the order of what it costs.
+FURTHER = [
+    pytest(folder, purpose)
+    for folder, purpose in (
+        ("differential", "our objects against those of docker stack deploy"),
+        ("integration", "modules and roles against a live Engine"),
+        ("faults", "bad input and broken hosts"),
+    )
+    if (ROOT / "tests" / folder).is_dir()
+]
+SCENARIOS = ("single", "fleet")
+DEMO = [
+    lab_up(),
+    playbook("site", "from bare hosts to a served fleet", "site.yml"),
+    playbook("verify", "ask every service whether it answers", "playbooks/verify.yml"),
+]
+
+
+def goals(argument: str | None) -> dict[str, list[Step]]:
+    """Return every goal with its steps, in the order they run."""
+    test = [*LINT, *UNITS, *SANITY, *FURTHER, *map(molecule, SCENARIOS)]
+    rest = [molecule(name) for name in scenarios() if name not in SCENARIOS]
+    return {
+        "demo": DEMO,
+        "lint": LINT,
+        "sanity": SANITY,
+        "units": UNITS,
+        "molecule": [molecule(argument)] if argument else list(map(molecule, scenarios())),
+        "test": test,
+        "test-full": [*test, *rest],
+    }
+
+
+def run(step: Step, position: str) -> tuple[bool, float]:
+    """Run one step with its output shown; return whether it passed and the seconds it took."""
+    print(f"\n==> [{position}] {step.name}: {step.purpose}", flush=True)
+    env = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONUNBUFFERED": "1"}
+    started = time.monotonic()
+    code = subprocess.run(step.command, cwd=ROOT, env=env, check=False).returncode
+    seconds = time.monotonic() - started
+    outcome = "passed" if code == 0 else f"FAILED (code {code})"
+    print(f"<== [{position}] {step.name} {outcome} after {seconds:.0f} s", flush=True)
+    return code == 0, seconds
+
+
+def summary(results: list[tuple[Step, bool, float]]) -> str:
+    """Return, and keep in .cache for .ci/run, one line per step and the count of passed and failed ones."""
+    failed = sum(not passed for _, passed, _ in results)
+    lines = [
+        f"  {'passed' if passed else 'FAILED'}  {seconds:6.0f} s  {step.name}"
+        for step, passed, seconds in results
+    ]
+    lines += [
+        f"          {sum(seconds for *_, seconds in results):6.0f} s  in all",
+        f"{len(results) - failed} passed, {failed} failed",
+    ]
+    SUMMARY.parent.mkdir(exist_ok=True)
+    SUMMARY.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Run the goal named on the command line."""
+    goal, argument = (sys.argv + [None, None])[1:3]
+    known = goals(argument)
+    if goal not in known:
+        sys.exit(f"scripts/run.py: no goal {goal!r}, wanted one of {', '.join(known)}")
+    steps, results = known[goal], []
+    for number, step in enumerate(steps, 1):
+        results.append((step, *run(step, f"{number}/{len(steps)}")))
+        if goal == "demo" and not results[-1][1]:
+            break
+    failed = sum(not passed for _, passed, _ in results)
+    print(f"\n==> {goal}", summary(results), sep="\n", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

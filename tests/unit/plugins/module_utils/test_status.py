@@ -1,0 +1,123 @@
+# Copyright (c) 2026, the gpufleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is told of services, from objects in the form of the Engine's API."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.swarm.plugins.module_utils import _status as status
+
+NODES = [{"ID": "n1", "Description": {"Hostname": "one"}}, {"ID": "n2", "Description": {"Hostname": "two"}}]
+
+
+def service(mode=None, running=0, desired=0, completed=0, update=None, stack="web"):
+    made = {
+        "ID": "s1",
+        "Spec": {
+            "Name": "web_api",
+            "Labels": {status.STACK_LABEL: stack} if stack else {},
+            "Mode": mode or {"Replicated": {"Replicas": desired}},
+            "TaskTemplate": {"ContainerSpec": {"Image": "api:1@sha256:abc", "Env": ["PASSWORD=secret"]}},
+        },
+        "ServiceStatus": {"RunningTasks": running, "DesiredTasks": desired, "CompletedTasks": completed},
+    }
+    if update:
+        made["UpdateStatus"] = {"State": update}
+    return made
+
+
+def task(state, node="n1", error=None, code=None, at="2026-01-01T00:00:00Z"):
+    told = {"State": state, "Timestamp": at}
+    if error:
+        told["Err"] = error
+    if code is not None:
+        told["ContainerStatus"] = {"ExitCode": code}
+    return {"ServiceID": "s1", "NodeID": node, "Status": told}
+
+
+def only(made, tasks=()):
+    (told,) = status.summarise([made], tasks, NODES)
+    return told
+
+
+@pytest.mark.parametrize(
+    ("made", "replicas", "reason"),
+    [
+        (service(running=2, desired=2), "2/2", None),
+        (service(running=0, desired=0), "0/0", None),
+        (service(running=1, desired=2), "1/2", "1 of 2 tasks run"),
+        (service(running=3, desired=2), "3/2", "3 of 2 tasks run"),
+        (service({"Global": {}}, 3, 3), "3/3", None),
+        (service({"Global": {}}, 0, 0), "0/0", "no task of it runs on any node"),
+        (service(running=2, desired=2, update="completed"), "2/2", None),
+        (service(running=2, desired=2, update="updating"), "2/2", "it is being updated"),
+        (service(running=2, desired=2, update="paused"), "2/2", "its update stopped half way"),
+        (
+            service(running=2, desired=2, update="rollback_completed"),
+            "2/2",
+            "its last update failed and was rolled back",
+        ),
+        (service({"ReplicatedJob": {"TotalCompletions": 1}}, 0, 0, 1), "1/1 completed", None),
+        (
+            service({"ReplicatedJob": {"TotalCompletions": 2}}, 1, 1, 1),
+            "1/2 completed",
+            "1 of 2 tasks have completed",
+        ),
+        (service({"ReplicatedJob": {}}, 0, 1, 0), "0/1 completed", "0 of 1 tasks have completed"),
+        (service({"GlobalJob": {}}, 0, 3, 3), "3/3 completed", None),
+        (service({"GlobalJob": {}}, 1, 3, 2), "2/3 completed", "2 of 3 tasks have completed"),
+    ],
+)
+def test_verdict(made, replicas, reason):
+    told = only(made)
+    assert (told["replicas"], told["reason"], told["ok"]) == (replicas, reason, reason is None)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "reason"),
+    [
+        ([], "0 of 1 tasks run"),
+        ([task("running")], "0 of 1 tasks run"),
+        (
+            [task("failed", error="task: non-zero exit (3)", code=3)],
+            "0 of 1 tasks run; last error on one: task: non-zero exit (3)",
+        ),
+        (
+            [task("failed", error="unhealthy", code=137)],
+            "0 of 1 tasks run; last error on one: unhealthy, exit code 137",
+        ),
+        (
+            [task("pending", node=None, error="no suitable node (insufficient resources on 2 nodes)")],
+            "0 of 1 tasks run; last error: no suitable node (insufficient resources on 2 nodes)",
+        ),
+        (
+            [
+                task("failed", "n1", "old", at="2026-01-01T00:00:01Z"),
+                task("rejected", "n2", "new", at="2026-01-01T00:00:02Z"),
+            ],
+            "0 of 1 tasks run; last error on two: new",
+        ),
+    ],
+)
+def test_reason_has_the_newest_error(tasks, reason):
+    assert only(service(running=0, desired=1), tasks)["reason"] == reason
+
+
+def test_a_service_that_is_well_has_no_reason():
+    assert only(service(running=1, desired=1), [task("failed", error="long ago")])["reason"] is None
+
+
+def test_facts():
+    told = only(
+        service(running=2, desired=2), [task("running", "n2"), task("running", "n1"), task("shutdown", "n1")]
+    )
+    assert told["nodes"] == ["one", "two"]
+    assert (told["image"], told["digest"], told["stack"]) == ("api:1", "sha256:abc", "web")
+    assert "secret" not in repr(told)
+
+
+@pytest.mark.parametrize(("stacks", "count"), [(None, 2), (["web"], 1), (["other"], 0), ([], 0)])
+def test_only_the_stacks_asked_for(stacks, count):
+    both = [service(), {**service(stack=None), "ID": "s2"}]
+    assert len(status.summarise(both, [], NODES, stacks)) == count

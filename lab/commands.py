@@ -123,9 +123,8 @@ def status() -> None:
         say("(none; make one with: python3 -m lab up)")
     container = registry.find(client)
     if container and container.status == "running":
-        say(
-            f"Registry: {registry.mirror_url()}, and {registry.push_address(container)} to push from this machine"
-        )
+        local = registry.push_address(container)
+        say(f"Registry: {registry.mirror_url()}, and {local} to push from this machine")
 
 
 def _table(rows: list[tuple[str, ...]]) -> None:

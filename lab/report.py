@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 QUIET_SECONDS = 3.0  # a step that takes longer starts to report
-EVERY_SECONDS = 5.0  # ... and goes on reporting at this pace
+EVERY_SECONDS = 10.0  # ... and goes on reporting at this pace
 
 _lock = threading.Lock()
 

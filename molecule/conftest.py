@@ -15,6 +15,7 @@ import os
 import socket
 import ssl
 import subprocess
+import sys
 import urllib.parse
 from dataclasses import dataclass
 from functools import cached_property
@@ -142,7 +143,8 @@ class Fleet:
 
     def site(self, *arguments: str) -> subprocess.CompletedProcess:
         """Run site.yml on the fleet; the result carries its output."""
-        command = ["ansible-playbook", "-i", str(self.inventory), "site.yml", *arguments]
+        program = str(Path(sys.executable).parent / "ansible-playbook")
+        command = [program, "-i", str(self.inventory), "site.yml", *arguments]
         env = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"}
         return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
@@ -178,6 +180,10 @@ class _Pinned(http.client.HTTPSConnection):
 @pytest.fixture(scope="session")
 def fleet(tmp_path_factory) -> Fleet:
     """Return the fleet of the scenario."""
+    if not INVENTORY.is_dir():
+        pytest.exit(
+            f"There is no inventory {INVENTORY}; make demo, or name one in FLEET_INVENTORY", returncode=1
+        )
     return Fleet(INVENTORY, tmp_path_factory.mktemp("ssh"))
 
 

@@ -28,23 +28,26 @@ class ActionModule(ActionBase):
 
     TRANSFERS_FILES = False
     _supports_check_mode = True
-    _supports_diff = True
 
     def run(self, tmp=None, task_vars=None):
         """Return the result of the module, with translations and ignored keys added."""
         result = super().run(tmp, task_vars)
         _checked, options = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)
         options = {name: value for name, value in _plain(options).items() if value is not None}
+        # Files of secrets are made by tasks that check mode only predicts, or that come after the validation.
+        self._may_miss_files = self._task.check_mode or options["state"] == "valid"
         self._foretold = []
         told = {}
         module_args = {name: value for name, value in options.items() if name not in CONTROLLER_ONLY}
-        if options["state"] == "present":
+        if options["state"] != "absent":
             try:
                 desired, secrets = self._desired(options)
             except FleetError as exc:
                 return {**result, "failed": True, "msg": str(exc), "error": exc.as_result()}
             told = {"translations": desired.pop("translations"), "ignored": desired.pop("ignored")}
-            warnings = desired.pop("warnings") + _ignored(options["name"], told["ignored"]) + self._foretold
+            if options["state"] == "valid":
+                return {**result, **told, "changed": False}
+            warnings = desired.pop("warnings") + self._foretold
             module_args.update(_desired=desired, _secret_values=secrets)
             result["warnings"] = result.get("warnings", []) + warnings
         answer = self._execute_module(module_name=MODULE, module_args=module_args, task_vars=task_vars)
@@ -117,10 +120,10 @@ class ActionModule(ActionBase):
             raise FleetError("Cannot read a file on the controller", target=path, cause=exc) from exc
 
     def _read_later(self, path):
-        """Read what a Compose file names. In check mode, tasks before this one may not have made it yet."""
+        """Read what a Compose file names; see above for when it may be missing."""
         if os.path.exists(path):
             return self._read(path)
-        if not self._task.check_mode:
+        if not self._may_miss_files:
             raise FileNotFoundError(path)
         self._foretold.append(f"{path} does not exist yet, so the plan cannot tell its content")
         return _FORETOLD
@@ -151,9 +154,3 @@ def _texts(variables, option):
             )
         texts[name] = str(value).lower() if isinstance(value, bool) else str(value)
     return texts
-
-
-def _ignored(stack, ignored):
-    if not ignored:
-        return []
-    return [f"Stack {stack}: Swarm has no use for " + ", ".join(entry["path"] for entry in ignored)]

@@ -50,7 +50,7 @@ class FleetError(Exception):
         return text + "."
 
     def as_result(self):
-        """Return what a failed result carries besides ``msg``: the parts that were given, for programs to read."""
+        """Return what a failed result carries besides ``msg``: the parts that were given, for programs."""
         parts = {
             "what": self.what,
             "target": self.target,

@@ -23,8 +23,13 @@ import sys
 import time
 from importlib import metadata
 
+from ansible_collections.gpufleet.swarm.plugins.module_utils._daemon.document import (
+    Document,
+    DocumentError,
+)
 from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import FleetError
 
+DAEMON_CONFIG = "/etc/docker/daemon.json"
 ENGINE_SOCKET = "/var/run/docker.sock"
 DATA_ROOT = "/var/lib/docker"
 # Seconds for one answer of the Engine. It answers in milliseconds; one that needs longer is in trouble.
@@ -464,11 +469,21 @@ def read_engine(path=ENGINE_SOCKET, timeout=ENGINE_TIMEOUT):
     return docker, swarm_facts(info, nodes, refused)
 
 
+def config_error(path=DAEMON_CONFIG):
+    """Return where and why the Engine's configuration is no JSON object, or None. It may be missing or empty."""
+    try:
+        Document(read_text(path), path)
+    except DocumentError as error:
+        return f"{error.cause} at {error.target}"
+    return None
+
+
 def collect(paths, storage_path=None, engine_socket=ENGINE_SOCKET):
     """Return everything about this host, as documented in the module host_info."""
     kernel = os.uname().release
     cgroup_version, controllers = read_cgroups()
     docker, swarm = read_engine(engine_socket)
+    docker["config_error"] = config_error()
     return {
         "hostname": socket.gethostname(),
         "os": parse_os_release(read_text("/etc/os-release") or read_text("/usr/lib/os-release")),

@@ -121,6 +121,9 @@ def engine_problems(name, host):
         problem = engine_problem(name, host, bare_allowed=True)
         if problem:
             yield problem
+    if host["docker"]["config_error"]:
+        yield FleetError("The Engine's configuration is no JSON object", name, host["docker"]["config_error"],
+                         "a JSON object or no file", "the file right on this host")
     if host["docker"]["firewall_backend"] == "nftables":
         yield FleetError("The Engine's firewall backend does not work in a Swarm", name, "nftables",
                          "iptables", "firewall-backend in the daemon.json of this host")

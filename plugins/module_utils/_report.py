@@ -36,12 +36,10 @@ def problems(results, services, nodes, hosts, stacks):
     stacks  names of all stacks that have to stand
     """
     by_host = {node["labels"].get(HOST_LABEL): node for node in nodes}
-    found = [
-        f"host {host}: found in no Swarm, wanted as a node of this one" for host in hosts if host not in by_host
-    ]
-    found += [
-        f"node {node['hostname']}: found {node['state']}, wanted ready" for node in nodes if node["state"] != "ready"
-    ]
+    absent = [host for host in hosts if host not in by_host]
+    unready = [node for node in nodes if node["state"] != "ready"]
+    found = [f"host {host}: found in no Swarm, wanted as a node of this one" for host in absent]
+    found += [f"node {node['hostname']}: found {node['state']}, wanted ready" for node in unready]
     there = {service["stack"] for service in services}
     found += [f"stack {stack}: found no service of it" for stack in stacks if stack not in there]
     found += [f"service {one['name']}: {one['reason']}" for one in services if not one["ok"]]

@@ -192,6 +192,10 @@ host:
           description: V(iptables) or V(nftables). Engines before 28 do not say and have iptables only.
           type: str
           returned: success
+        config_error:
+          description: Why C(/etc/docker/daemon.json) is no JSON object; null when it is, or is not there.
+          type: str
+          returned: success
         published:
           description: Host ports of running containers, with C(protocol), C(port), C(container) and C(stack).
           type: list

@@ -12,18 +12,21 @@ author:
   - The gpufleet contributors (@gpufleet)
 description:
   - Makes the services, networks, configs and secrets of one stack in a Docker Swarm what a Compose file says.
-  - Reads first and writes only what differs. A second run writes nothing, so it neither restarts a task nor loses the
-    version that a rollback would go back to.
-  - Files are read, merged, interpolated and converted on the controller by the action plugin of the same name; the host,
-    a manager of the Swarm, needs the Docker SDK for Python and nothing else. One remote call per stack.
-  - Services start in the order of C(depends_on), each wave after the one before has converged. The module ends when all
-    services run (healthy, where there is a health check) and all jobs have completed, or fails with the task's own error.
-  - Configs and secrets carry a hash of their content in their names. Old ones are removed after everything has converged,
-    unless a rollback would need them.
+  - Reads first and writes only what differs. A second run writes nothing, so it neither restarts a task nor
+    loses the version that a rollback would go back to.
+  - Files are read, merged, interpolated and converted on the controller by the action plugin of the same
+    name; the host, a manager of the Swarm, needs the Docker SDK for Python and nothing else. One remote call
+    per stack.
+  - Services start in the order of C(depends_on), each wave after the one before has converged. The module
+    ends when all services run (healthy, where there is a health check) and all jobs have completed, or fails
+    with the task's own error.
+  - Configs and secrets carry a hash of their content in their names. Old ones are removed after everything
+    has converged, unless a rollback would need them.
 attributes:
   check_mode:
     support: full
-    description: Makes the plan and stops. On a host without Docker or without a Swarm it plans against an empty Swarm, with a warning.
+    description: Makes the plan and stops. On a host without Docker or without a Swarm it plans against an
+      empty Swarm, with a warning.
   diff_mode:
     support: full
     description: The diff is the plan in Compose words. Secrets appear as fingerprints.
@@ -32,15 +35,19 @@ attributes:
     description: RV(changed) is true exactly if RV(plan) is not empty.
 options:
   name:
-    description: Name of the stack, the prefix of its objects and the value of their label C(com.docker.stack.namespace).
+    description: Name of the stack, the prefix of its objects and the value of their label
+      C(com.docker.stack.namespace).
     type: str
     required: true
   state:
     description:
       - V(present) makes the stack what the Compose file says.
-      - V(absent) removes its services, networks, configs and secrets, and returns when tasks and networks are gone. Volumes stay.
+      - V(absent) removes its services, networks, configs and secrets, and returns when tasks and networks are
+        gone. Volumes stay.
+      - V(valid) reads and converts the Compose files on the controller, fails if they are wrong, and contacts
+        no host. Files of secrets may still be missing. For checks before anything is changed.
     type: str
-    choices: [present, absent]
+    choices: [present, absent, valid]
     default: present
   files:
     description: Compose files on the controller, later ones merged over earlier ones.
@@ -51,13 +58,14 @@ options:
     description: A Compose file as text or as a mapping, merged over O(files).
     type: raw
   definition_name:
-    description: What error messages call O(definition), for example the name of the template it was made from.
+    description: What error messages call O(definition), for example the name of the template it was made
+      from.
     type: str
     default: definition
   project_dir:
     description:
-      - Folder on the controller against which relative paths in the Compose files are resolved (C(env_file), C(file) of
-        configs and secrets). Files encrypted with Ansible Vault are decrypted.
+      - Folder on the controller against which relative paths in the Compose files are resolved (C(env_file),
+        C(file) of configs and secrets). Files encrypted with Ansible Vault are decrypted.
       - By default the folder of the first of O(files), else that of the playbook.
     type: path
   environment:
@@ -69,8 +77,8 @@ options:
   secret_environment:
     description:
       - The same for values that are secret. They appear in no output, plan or diff.
-      - They do appear in C(docker service inspect) if the file uses them in a service; use C(secrets) of Compose where the
-        image can read a file.
+      - They do appear in C(docker service inspect) if the file uses them in a service; use C(secrets) of
+        Compose where the image can read a file.
     type: dict
     default: {}
   endpoint_mode:
@@ -80,14 +88,15 @@ options:
     default: vip
   prune:
     description:
-      - Remove services of the stack that the Compose file no longer has, and its networks, configs and secrets that nothing uses.
+      - Remove services of the stack that the Compose file no longer has, and its networks, configs and
+        secrets that nothing uses.
       - Only objects with the stack's label are ever removed. Volumes are not.
     type: bool
     default: true
   wait:
     description:
-      - Wait for each wave of services. V(false) sends everything at once, without the order of C(depends_on), and removes
-        nothing that the services of before may still use.
+      - Wait for each wave of services. V(false) sends everything at once, without the order of C(depends_on),
+        and removes nothing that the services of before may still use.
     type: bool
     default: true
   wait_timeout:
@@ -97,8 +106,8 @@ options:
   on_failure:
     description:
       - What to do about a service that does not converge. The task fails in every case.
-      - V(rollback) brings back its version of before, removes it if it is new, and starts no further wave. A failed job is
-        removed, since rolling it back would run its old version; it runs at the next deploy.
+      - V(rollback) brings back its version of before, removes it if it is new, and starts no further wave. A
+        failed job is removed, since rolling it back would run its old version; it runs at the next deploy.
       - V(pause) leaves it as it is and starts no further wave.
       - V(leave) leaves it as it is and goes on with the services that do not depend on it.
     type: str
@@ -164,7 +173,8 @@ plan:
       description: V(create), V(update), V(recreate) or V(remove).
       type: str
     changes:
-      description: Fields in Compose words, each with C(path), C(before) and C(after). Secrets are fingerprints.
+      description: Fields in Compose words, each with C(path), C(before) and C(after). Secrets are
+        fingerprints.
       type: list
       elements: dict
     reasons:
@@ -173,8 +183,8 @@ plan:
       elements: str
     tasks:
       description:
-        - What happens to the tasks of a service, V(start), V(restart), V(scale), V(place) (moved off nodes that no longer fit),
-          V(stay), V(run) (of a job) or V(stop).
+        - What happens to the tasks of a service, V(start), V(restart), V(scale), V(place) (moved off nodes
+          that no longer fit), V(stay), V(run) (of a job) or V(stop).
       type: str
   sample:
     - kind: service
@@ -190,19 +200,20 @@ actions:
   elements: str
   sample: ["Updated the service shop_web"]
 services:
-  description: Each service with its C(action), its C(state) (V(running), V(completed), V(unchanged), V(removed), V(not waited for),
-    V(failed)) and its C(replicas).
+  description: Each service with its C(action), its C(state) (V(running), V(completed), V(unchanged),
+    V(removed), V(not waited for), V(failed)) and its C(replicas).
   returned: always
   type: dict
   sample: {shop_web: {action: update, state: running, replicas: 2/2}}
 failures:
-  description: Services that did not converge, each with C(service), C(reason), C(task), C(node), C(state), C(error), C(exit_code),
-    C(log) (its last 20 lines) and C(done) (what was done about it).
+  description: Services that did not converge, each with C(service), C(reason), C(task), C(node), C(state),
+    C(error), C(exit_code), C(log) (its last 20 lines) and C(done) (what was done about it).
   returned: when services did not converge
   type: list
   elements: dict
 translations:
-  description: What was written for Compose and is told to Swarm in other words, each with C(path), C(to) and C(note).
+  description: What was written for Compose and is told to Swarm in other words, each with C(path), C(to) and
+    C(note).
   returned: when O(state=present)
   type: list
   elements: dict
@@ -219,13 +230,12 @@ engine:
 """
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-
 from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import FleetError
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import engine as engines
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import masking, observe, plan, wanted
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.deploy import (
-    Deployment,
     DeployError,
+    Deployment,
     Options,
 )
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.options import (
@@ -238,7 +248,7 @@ _NEWEST_API = (1, 99)
 
 
 class Predicted(Exception):
-    """There is no Swarm to ask, and in check mode that is no failure: roles before this one would have made it."""
+    """There is no Swarm to ask. In check mode that is no failure: roles before would have made it."""
 
 
 def observed(module, desired):
@@ -261,13 +271,11 @@ def observed(module, desired):
                 raise Predicted("the Engine is in no Swarm") from exc
             raise
     except Predicted as reason:
-        return (
-            None,
-            observe.empty(),
-            [
-                f"Planned against an empty Swarm, because {reason}; external networks, secrets and configs are taken to exist."
-            ],
+        warning = (
+            f"Planned against an empty Swarm, because {reason}; external networks, secrets and configs are "
+            "taken to exist."
         )
+        return None, observe.empty(), [warning]
 
 
 def run(module):

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The stack module against a real Swarm: what it writes, what it leaves alone, and how it fails.
 
-GPUFLEET_INVENTORY   inventory with a Swarm (for example inventories/lab); without it everything here is skipped
-GPUFLEET_MANAGER     the host to deploy on (default: the first of the group managers)
+GPUFLEET_INVENTORY   inventory with a Swarm (for example inventories/lab); without it everything here is
+skipped GPUFLEET_MANAGER     the host to deploy on (default: the first of the group managers)
 GPUFLEET_TEST_IMAGE  an image with sh and sleep that every node can get (default: redis:7.4, as in the lab)
 """
 
@@ -36,7 +36,8 @@ LOOK = textwrap.dedent(
     echo "["; [ -z "$services" ] || docker service inspect $services | sed '1d;$d'; echo "]"
     echo "---"
     for kind in network config secret; do
-      docker $kind ls --filter label=com.docker.stack.namespace={stack} --format "$kind {{{{'{{{{'}}}}.Name{{{{'}}}}'}}}}"
+      docker $kind ls --filter label=com.docker.stack.namespace={stack} --format "$kind
+      {{{{'{{{{'}}}}.Name{{{{'}}}}'}}}}"
     done
     echo "---"
     for service in $services; do
@@ -70,10 +71,15 @@ class Fleet:
         }
         play = {"hosts": MANAGER, "become": True, "gather_facts": False, "tasks": [*tasks, save]}
         (self.folder / "play.yml").write_text(json.dumps([play]))
-        command = shutil.which("ansible-playbook", path=str(Path(sys.executable).parent)) or "ansible-playbook"
+        command = (
+            shutil.which("ansible-playbook", path=str(Path(sys.executable).parent)) or "ansible-playbook"
+        )
         run = subprocess.run(
             [command, "-i", str(Path(INVENTORY).absolute()), *flags, str(self.folder / "play.yml")],
-            capture_output=True, text=True, timeout=400, check=False,
+            capture_output=True,
+            text=True,
+            timeout=400,
+            check=False,
         )
         assert run.returncode == 0, run.stdout + run.stderr
         self.output = run.stdout
@@ -87,7 +93,12 @@ class Fleet:
         results = self.play(
             [
                 {"gpufleet.swarm.stack": arguments, "register": "result", "ignore_errors": True},
-                {"ansible.builtin.shell": LOOK, "register": "look", "changed_when": False, "check_mode": False},
+                {
+                    "ansible.builtin.shell": LOOK,
+                    "register": "look",
+                    "changed_when": False,
+                    "check_mode": False,
+                },
             ],
             *flags,
         )
@@ -133,20 +144,33 @@ def fleet(tmp_path):
 
 
 def actions(result):
-    return {(item["kind"], item["name"].rpartition("-")[0] or item["name"]): item["action"] for item in result["plan"]}
+    return {
+        (item["kind"], item["name"].rpartition("-")[0] or item["name"]): item["action"]
+        for item in result["plan"]
+    }
 
 
 def test_second_run_writes_nothing(fleet):
     definition = {
         "services": {
             "web": service(
-                environment={"B": "2", "A": "${A}"}, networks=["front"], configs=["app"], secrets=["key"],
+                environment={"B": "2", "A": "${A}"},
+                networks=["front"],
+                configs=["app"],
+                secrets=["key"],
                 healthcheck={"test": ["CMD", "test", "-d", "/tmp"], "interval": "1s"},
-                ulimits={"nofile": 1024}, cap_drop=["NET_RAW"], dns=["192.0.2.1"], labels={"empty": ""},
-                deploy=quick(replicas=2, resources={"limits": {"cpus": "0.5", "memory": "64M"}}, labels={"empty": ""}),
+                ulimits={"nofile": 1024},
+                cap_drop=["NET_RAW"],
+                dns=["192.0.2.1"],
+                labels={"empty": ""},
+                deploy=quick(
+                    replicas=2, resources={"limits": {"cpus": "0.5", "memory": "64M"}}, labels={"empty": ""}
+                ),
             ),
             "every": service(deploy={"mode": "global"}, init=True, tmpfs="/scratch"),
-            "once": service(command=["true"], deploy={"mode": "replicated-job", "restart_policy": {"condition": "none"}}),
+            "once": service(
+                command=["true"], deploy={"mode": "replicated-job", "restart_policy": {"condition": "none"}}
+            ),
         },
         "networks": {"front": {"attachable": True}},
         "configs": {"app": {"content": "one"}},
@@ -158,7 +182,9 @@ def test_second_run_writes_nothing(fleet):
     result, before = fleet.deploy(definition, **variables)
     assert not result.get("failed"), result["msg"]
     assert {name: outcome["state"] for name, outcome in result["services"].items()} == {
-        "it_web": "running", "it_every": "running", "it_once": "completed",
+        "it_web": "running",
+        "it_every": "running",
+        "it_once": "completed",
     }
     for flags in ((), ("--check", "--diff", "-vvv")):
         result, after = fleet.deploy(definition, *flags, **variables)
@@ -226,7 +252,9 @@ def test_prune(fleet):
     assert result["plan"] == [] and "it_b" in found["services"]
     result, found = fleet.deploy(smaller)
     assert actions(result) == {
-        ("service", "it_b"): "remove", ("network", "it_extra"): "remove", ("config", "it_app"): "remove",
+        ("service", "it_b"): "remove",
+        ("network", "it_extra"): "remove",
+        ("config", "it_app"): "remove",
     }
     assert list(found["services"]) == ["it_a"]
     assert found["objects"] == ["network it_default"]
@@ -257,10 +285,14 @@ FAILURES = {
     "gives up": ({"command": CRASH, "deploy": {"restart_policy": {"condition": "none"}}}, "non-zero exit", 3),
     "unhealthy": (
         {"healthcheck": {"test": ["CMD", "false"], "interval": "1s", "retries": 1}, "deploy": {}},
-        "unhealthy", 137,
+        "unhealthy",
+        137,
     ),
-    "job": ({"command": CRASH, "deploy": {"mode": "replicated-job", "restart_policy": {"condition": "none"}}},
-            "non-zero exit", 3),
+    "job": (
+        {"command": CRASH, "deploy": {"mode": "replicated-job", "restart_policy": {"condition": "none"}}},
+        "non-zero exit",
+        3,
+    ),
 }
 
 
@@ -332,7 +364,9 @@ def test_job_runs_once_per_change(fleet):
 
 
 def test_no_suitable_node(fleet):
-    definition = {"services": {"a": service(deploy={"placement": {"constraints": ["node.labels.none == such"]}})}}
+    definition = {
+        "services": {"a": service(deploy={"placement": {"constraints": ["node.labels.none == such"]}})}
+    }
     result, found = fleet.deploy(definition)
     assert result["failed"]
     assert "no suitable node (scheduling constraints not satisfied on" in result["msg"]
@@ -345,5 +379,7 @@ def test_nothing_is_written_before_the_plan_is_sound(fleet):
         "networks": {"elsewhere": {"external": True, "name": "it-no-such-network"}},
     }
     result, found = fleet.deploy(definition)
-    assert result["msg"].startswith("The Compose file uses an external network that does not exist (it-no-such-network)")
+    assert result["msg"].startswith(
+        "The Compose file uses an external network that does not exist (it-no-such-network)"
+    )
     assert found["services"] == {} and found["objects"] == []

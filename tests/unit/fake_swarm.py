@@ -4,8 +4,8 @@
 """A Swarm in memory with the calls of _swarm.engine.Engine, for unit tests.
 
 It stores specs as Engines do (ids for names, defaults filled in), counts writes, and runs tasks as told:
-`behave[service name]` is one of running, crash, rejected, pending, ends, paused, rolled back, complete, exit 3.
-Time is its own: sleep() moves the clock.
+`behave[service name]` is one of running, crash, rejected, pending, ends, paused, rolled back, complete, exit
+3. Time is its own: sleep() moves the clock.
 """
 
 from __future__ import annotations
@@ -31,8 +31,12 @@ class FakeSwarm:
         self.objects = {kind: {} for kind in ("services", "networks", "secrets", "configs")}
         self.tasks = []
         self.nodes = [
-            {"ID": f"node-{name}", "Spec": {"Role": "manager", "Labels": {}}, "Status": {"State": "ready"},
-             "Description": {"Hostname": name, "Engine": {}}}
+            {
+                "ID": f"node-{name}",
+                "Spec": {"Role": "manager", "Labels": {}},
+                "Status": {"State": "ready"},
+                "Description": {"Hostname": name, "Engine": {}},
+            }
             for name in hostnames
         ]
 
@@ -50,7 +54,9 @@ class FakeSwarm:
         if path == "/info":
             return self.info
         if self.info["Swarm"]["LocalNodeState"] != "active" or not self.info["Swarm"]["ControlAvailable"]:
-            raise EngineError("The Docker Engine refused to read", path, 503, "This node is not a swarm manager.")
+            raise EngineError(
+                "The Docker Engine refused to read", path, 503, "This node is not a swarm manager."
+            )
         if path == "/nodes":
             return copy.deepcopy(self.nodes)
         kind = path.split("/")[1]
@@ -61,7 +67,11 @@ class FakeSwarm:
                     return copy.deepcopy(entry)
             raise EngineError("The Docker Engine refused to read", path.format(*args), 404, "not found")
         entries = self.tasks if kind == "tasks" else list(self.objects[kind].values())
-        return [copy.deepcopy(entry) for entry in entries if self._matches(kind, entry, params.get("filters") or {})]
+        return [
+            copy.deepcopy(entry)
+            for entry in entries
+            if self._matches(kind, entry, params.get("filters") or {})
+        ]
 
     def post(self, path, *args, data=None, **params):
         self._write("POST", path.format(*args), data)
@@ -71,7 +81,9 @@ class FakeSwarm:
             return self._create(kind, data)
         entry = self.objects[kind][args[0]]
         if params["version"] != entry["Version"]["Index"]:
-            raise EngineError("The Docker Engine refused to write", path, 500, "rpc error: update out of sequence")
+            raise EngineError(
+                "The Docker Engine refused to write", path, 500, "rpc error: update out of sequence"
+            )
         self._stamp(entry)
         if kind != "services":
             entry["Spec"]["Labels"] = data["Labels"]
@@ -91,7 +103,9 @@ class FakeSwarm:
         if args[0] not in self.objects[kind]:
             return False
         if kind != "services" and self._used(args[0]):
-            raise EngineError("The Docker Engine refused to remove", path, 400, f"{args[0]} is in use by a service")
+            raise EngineError(
+                "The Docker Engine refused to remove", path, 400, f"{args[0]} is in use by a service"
+            )
         del self.objects[kind][args[0]]
         self.tasks = [task for task in self.tasks if task["ServiceID"] != args[0]]
         return True
@@ -133,11 +147,16 @@ class FakeSwarm:
 
     def _create(self, kind, data):
         if any(_name(entry) == data["Name"] for entry in self.objects[kind].values()):
-            raise EngineError("The Docker Engine refused to write", kind, 409, "name conflicts with an existing object")
+            raise EngineError(
+                "The Docker Engine refused to write", kind, 409, "name conflicts with an existing object"
+            )
         identity = self._new_id(kind)
         if kind == "networks":
             data.pop("CheckDuplicate", None)
-            options = {**(data.get("Options") or {}), "com.docker.network.driver.overlay.vxlanid_list": "4097"}
+            options = {
+                **(data.get("Options") or {}),
+                "com.docker.network.driver.overlay.vxlanid_list": "4097",
+            }
             self.objects[kind][identity] = {**data, "Id": identity, "Scope": "swarm", "Options": options}
             return {"Id": identity}
         entry = {"ID": identity, "Spec": self._stored(data) if kind == "services" else data}
@@ -165,7 +184,11 @@ class FakeSwarm:
         return any(identity in json.dumps(entry["Spec"]) for entry in self.objects["services"].values())
 
     def _matches(self, kind, entry, filters):
-        labels = _labels(self.objects["services"].get(entry["ServiceID"], {})) if kind == "tasks" else _labels(entry)
+        labels = (
+            _labels(self.objects["services"].get(entry["ServiceID"], {}))
+            if kind == "tasks"
+            else _labels(entry)
+        )
         for wanted in filters.get("label", []):
             key, _, value = wanted.partition("=")
             if labels.get(key) != value:
@@ -191,7 +214,10 @@ class FakeSwarm:
             how = {"running": "complete", "exit 3": "ends"}.get(how, how)
         if how == "paused" and "PreviousSpec" in service:
             task = self._task(service, 1, "crash")
-            service["UpdateStatus"] = {"State": "paused", "Message": f"update paused due to failure of task {task['ID']}"}
+            service["UpdateStatus"] = {
+                "State": "paused",
+                "Message": f"update paused due to failure of task {task['ID']}",
+            }
             return
         if how == "rolled back" and "PreviousSpec" in service:
             task = self._task(service, 1, "crash")
@@ -200,36 +226,65 @@ class FakeSwarm:
             service["UpdateStatus"] = {"State": "rollback_completed", "Message": "rollback completed"}
             self._task(service, 1, "running")
             return
-        slots = len(self.nodes) if "Global" in mode or "GlobalJob" in mode else (
-            mode.get("Replicated") or {}).get("Replicas", 1)
+        slots = (
+            len(self.nodes)
+            if "Global" in mode or "GlobalJob" in mode
+            else (mode.get("Replicated") or {}).get("Replicas", 1)
+        )
         for slot in range(1, slots + 1):
             self._task(service, slot, how)
 
     def _task(self, service, slot, how):
-        states = {"crash": "failed", "ends": "failed", "rejected": "rejected", "pending": "pending", "complete": "complete"}
+        states = {
+            "crash": "failed",
+            "ends": "failed",
+            "rejected": "rejected",
+            "pending": "pending",
+            "complete": "complete",
+        }
         found = states.get(how, "running")
-        errors = {"failed": "task: non-zero exit (3)", "rejected": "No such image: none:1",
-                  "pending": "no suitable node (scheduling constraints not satisfied on 1 node)"}
+        errors = {
+            "failed": "task: non-zero exit (3)",
+            "rejected": "No such image: none:1",
+            "pending": "no suitable node (scheduling constraints not satisfied on 1 node)",
+        }
         is_global = "Global" in service["Spec"]["Mode"] or "GlobalJob" in service["Spec"]["Mode"]
         task = {
-            "ID": self._new_id("tasks"), "ServiceID": service["ID"], "stale": False,
-            "DesiredState": "complete" if found == "complete" else "shutdown" if found in ("failed", "rejected") else "running",
+            "ID": self._new_id("tasks"),
+            "ServiceID": service["ID"],
+            "stale": False,
+            "DesiredState": "complete"
+            if found == "complete"
+            else "shutdown"
+            if found in ("failed", "rejected")
+            else "running",
             "NodeID": "" if found == "pending" else self.nodes[(slot - 1) % len(self.nodes)]["ID"],
-            "Slot": 0 if is_global else slot, "how": how,
+            "Slot": 0 if is_global else slot,
+            "how": how,
             "JobIteration": service.get("JobStatus", {}).get("JobIteration", {}),
-            "Status": {"State": found, "Timestamp": f"{self._number:06d}", "Err": errors.get(found, ""),
-                       "Message": "started",
-                       "ContainerStatus": {"ContainerID": "c1", "ExitCode": 3 if found == "failed" else 0}},
+            "Status": {
+                "State": found,
+                "Timestamp": f"{self._number:06d}",
+                "Err": errors.get(found, ""),
+                "Message": "started",
+                "ContainerStatus": {"ContainerID": "c1", "ExitCode": 3 if found == "failed" else 0},
+            },
         }
         self.tasks.append(task)
         return task
 
     def _age(self):
-        """Every moment, what crashes and has no live task crashes once more."""
+        """Every moment, what crashes has crashed once more, and its next task is ready."""
         for service in list(self.objects["services"].values()):
             tasks = [task for task in self.tasks if task["ServiceID"] == service["ID"] and not task["stale"]]
             if tasks and tasks[-1]["how"] in ("crash", "rejected") and "UpdateStatus" not in service:
+                if tasks[-1]["Status"]["State"] == "ready":
+                    self.tasks.remove(tasks[-1])
                 self._task(service, tasks[-1]["Slot"], tasks[-1]["how"])
+                following = self._task(service, tasks[-1]["Slot"], tasks[-1]["how"])
+                following.update(
+                    DesiredState="ready", Status={"State": "ready", "Timestamp": f"{self._number:06d}"}
+                )
 
 
 def _id(entry):
@@ -247,11 +302,18 @@ def _labels(entry):
 def stack(services, name="st", **objects):
     """Return a wanted stack made of {key: changes to a plain service}."""
     made = {}
-    for key, changes in services.items():
-        changes = dict(changes)
-        meta = {word: changes.pop(word) for word in ("wave", "job", "depends_on", "stateful") if word in changes}
+    for key, given in services.items():
+        changes = dict(given)
+        meta = {
+            word: changes.pop(word) for word in ("wave", "job", "depends_on", "stateful") if word in changes
+        }
         made[f"{name}_{key}"] = {
-            "key": key, "wave": 0, "job": False, "depends_on": {}, "stateful": [], **meta,
+            "key": key,
+            "wave": 0,
+            "job": False,
+            "depends_on": {},
+            "stateful": [],
+            **meta,
             "spec": service(f"{name}_{key}", name, **changes),
         }
     empty = {kind: {} for kind in ("networks", "configs", "secrets")}
@@ -259,30 +321,52 @@ def stack(services, name="st", **objects):
     return {"name": name, **empty, **external, "services": made, **objects}
 
 
-def service(full, stack, image="tiny:1", env=(), networks=(), configs=(), secrets=(), mode=None, labels=None, **task):
+def service(
+    full, stack, image="tiny:1", env=(), networks=(), configs=(), secrets=(), mode=None, labels=None, **task
+):
     container = {"Image": image, "Labels": {"com.docker.stack.namespace": stack}}
     if env:
         container["Env"] = list(env)
     for kind, word, names in (("Secrets", "SecretName", secrets), ("Configs", "ConfigName", configs)):
         if names:
             container[kind] = [
-                {word: each, "File": {"Name": each.rpartition("-")[0] or each, "UID": "0", "GID": "0", "Mode": 292}}
+                {
+                    word: each,
+                    "File": {"Name": each.rpartition("-")[0] or each, "UID": "0", "GID": "0", "Mode": 292},
+                }
                 for each in names
             ]
     return {
         "Name": full,
         "Labels": {"com.docker.stack.namespace": stack, "com.docker.stack.image": image, **(labels or {})},
-        "TaskTemplate": {"ContainerSpec": container, "Resources": {}, "Placement": {},
-                         "Networks": [{"Target": name, "Aliases": [full]} for name in networks], **task},
+        "TaskTemplate": {
+            "ContainerSpec": container,
+            "Resources": {},
+            "Placement": {},
+            "Networks": [{"Target": name, "Aliases": [full]} for name in networks],
+            **task,
+        },
         "Mode": mode or {"Replicated": {"Replicas": 1}},
         "EndpointSpec": {"Mode": "vip"},
     }
 
 
 def network(name, stack="st", **keys):
-    return {"spec": {"Name": name, "Driver": "overlay", "Options": {}, "Internal": False, "Attachable": False,
-                     "Labels": {"com.docker.stack.namespace": stack}, **keys}}
+    return {
+        "spec": {
+            "Name": name,
+            "Driver": "overlay",
+            "Options": {},
+            "Internal": False,
+            "Attachable": False,
+            "Labels": {"com.docker.stack.namespace": stack},
+            **keys,
+        }
+    }
 
 
 def content(name, key, data="eA==", stack="st", **keys):
-    return {"key": key, "spec": {"Name": name, "Labels": {"com.docker.stack.namespace": stack}, "Data": data, **keys}}
+    return {
+        "key": key,
+        "spec": {"Name": name, "Labels": {"com.docker.stack.namespace": stack}, "Data": data, **keys},
+    }

@@ -181,6 +181,15 @@ def test_every_molecule_scenario_is_run_by_a_goal():
     assert {"molecule single", "molecule fleet"} <= {step.name for step in run.goals(None)["test"]}
 
 
+def test_every_verification_of_a_scenario_has_tests():
+    # molecule takes a folder without tests for a success.
+    config = load(ROOT / ".config" / "molecule" / "config.yml")
+    sequence = [step.split() for step in config["scenario"]["test_sequence"]]
+    folders = [path for action, *paths in sequence if action == "verify" for path in paths]
+    for folder in [*folders, config["verifier"]["directory"]]:
+        assert list((ROOT / "molecule" / "fleet" / folder).glob("test_*.py")), folder
+
+
 def test_every_command_of_the_readme_is_a_target():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     for page in MARKDOWN:

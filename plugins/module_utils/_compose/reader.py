@@ -14,10 +14,13 @@ from __future__ import annotations
 import datetime
 import re
 
-import yaml
 from ansible_collections.gpufleet.swarm.plugins.module_utils._compose.errors import ComposeError
 
-_PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+try:
+    import yaml
+except ImportError:  # only ever the case on a host, which has no use for this file
+    yaml = None
+
 _MAX_DEPTH = 60
 _MAX_VALUES = 200_000  # aliases included, so that a few lines cannot unfold to gigabytes
 
@@ -54,6 +57,10 @@ def read_text(text, label):
     Returns (data, lines): plain dicts, lists and scalars (Tagged where a merge tag stands), and a dict from
     path tuple to line number. Raises ComposeError.
     """
+    if yaml is None:
+        raise ComposeError(
+            "Cannot read YAML", file=label, wanted="the Python package PyYAML on the controller"
+        )
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8-sig")
@@ -114,7 +121,7 @@ class _Builder:
     """Builds data from parser events, so that depth, size, aliases and duplicates stay under control."""
 
     def __init__(self, text, label):
-        self.events = yaml.parse(text, Loader=_PARSER)
+        self.events = yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         self.label = label
         self.lines = {}
         self.anchors = {}

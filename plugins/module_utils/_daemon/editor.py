@@ -345,7 +345,7 @@ class Editor:
         }
 
     def _waiting(self, changes):
-        """Return the keys of this run and of earlier ones that the daemon was not restarted or reloaded for."""
+        """Return the keys, of this run and of earlier ones, that the daemon has not taken over."""
         pending = self._pending()
         names = {change.key for change in changes if change.effect != keys.NOTHING}
         return sorted(names | set(pending["keys"] if pending else []))

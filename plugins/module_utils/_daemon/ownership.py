@@ -159,7 +159,8 @@ class _Planner:
         elif not _still_ours(current, entry["value"]) and not _still_ours(current, value):
             self._conflict(path, entry["value"], current, "set back")
         if current is MISSING or (value != {} and not same(current, value)):
-            self._created(self.document.set(path, value))
+            created = self.document.set(path, value)
+            self._created([*created, path] if value == {} else created)
         entry["value"] = value
         self._join(entry)
 
@@ -236,10 +237,11 @@ class _Planner:
         elif not _still_ours(current, entry["value"]):
             if current is not MISSING or entry["before"] is not None:
                 self._conflict(path, entry["value"], current, "left alone")
+        elif entry["value"] == {}:
+            pass  # one that we created goes with the containers
         elif entry["before"] is None:
-            if entry["value"] != {} or current == {}:
-                self.document.delete(path)
-        elif entry["value"] != {}:
+            self.document.delete(path)
+        else:
             self.document.set_raw(path, entry["before"])
 
     def _prune(self):

@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Carry out a plan, call by call. Private: may change in any release.
 
-Each method makes one object as wanted. A service whose version went stale (someone else wrote it, or an answer
-was lost) is read again and compared again before another try, and a try without a difference is no write.
+Each method makes one object as wanted. A service whose version went stale (someone else wrote it, or an
+answer was lost) is read again and compared again before another try, and a try without a difference is no
+write.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import norma
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.engine import EngineError
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.plan import CONTENT_LABEL, carried
 
-ATTEMPTS = 6
-PAUSE_S = 0.5
+# Pauses between tries. An election of managers takes a few seconds.
+PAUSES_S = (0.5, 1, 2, 4, 8)
 
 # What an Engine answers while something still uses the object.
 _IN_USE = ("in use", "has active endpoints", "is used by", "has endpoints")
@@ -40,16 +41,12 @@ class Applier:
             self._ids[kind].update(ids)
 
     def create_network(self, name, spec):
-        """Create an overlay network. Names are unique in a Swarm, so a lost answer shows as "already exists"."""
-        answer = self._engine.post("/networks/create", data={"CheckDuplicate": True, **spec})
-        self._ids["networks"][name] = answer["Id"]
-        self._did(f"Created the network {name}")
+        """Create a network."""
+        self._create("networks", name, {"CheckDuplicate": True, **spec}, "Id")
 
     def create_content(self, kind, name, spec):
         """Create a secret or a config (kind: secrets, configs)."""
-        answer = self._engine.post(f"/{kind}/create", data=spec)
-        self._ids[kind][name] = answer["ID"]
-        self._did(f"Created the {kind[:-1]} {name}")
+        self._create(kind, name, spec, "ID")
 
     def update_content(self, kind, name, spec):
         """Change the labels of a secret or a config; nothing else of it can change."""
@@ -58,83 +55,115 @@ class Applier:
         if CONTENT_LABEL not in (entry["spec"].get("Labels") or {}):
             labels.pop(CONTENT_LABEL, None)
         body = {**entry["spec"], "Labels": labels}
-        self._engine.post(f"/{kind}/{{0}}/update", entry["id"], data=body, version=entry["version"])
+        path = f"/{kind}/{{0}}/update"
+        what = f"change the labels of the {kind[:-1]}"
+        self._write(
+            what, name, lambda: self._engine.post(path, entry["id"], data=body, version=entry["version"])
+        )
         self._did(f"Changed the labels of the {kind[:-1]} {name}")
 
     def create_service(self, name, spec):
         """Create a service and return its id."""
-        for attempt in range(ATTEMPTS):
-            try:
-                answer = self._engine.post("/services/create", data=self._encoded(spec))
-                self._did(f"Created the service {name}")
-                return answer["ID"]
-            except EngineError as exc:
-                if not exc.transient or attempt == ATTEMPTS - 1:
-                    raise
-                self._sleep(PAUSE_S)
-                # The answer was lost, not necessarily the call.
-                made = observe.read_service(self._engine, name)
-                if made and normalise.service(made["spec"]) == normalise.service(spec):
-                    self._did(f"Created the service {name}")
-                    return made["id"]
-        return None
+
+        def create():
+            return self._engine.post("/services/create", data=self._encoded(spec))["ID"]
+
+        def made():
+            have = observe.read_service(self._engine, name)
+            same = have and normalise.service(have["spec"]) == normalise.service(spec)
+            return have["id"] if same else None
+
+        identity = self._write("create the service", name, create, made)
+        self._did(f"Created the service {name}")
+        return identity
 
     def update_service(self, name, spec, again=False):
-        """Make a service as wanted. again: write without a difference, to resume an update or run a job once more."""
+        """Make a service as wanted. again: write without a difference, to resume an update or rerun a job."""
         have = self._current["services"][name]
-        for attempt in range(ATTEMPTS):
+
+        def update():
             body = self._encoded(with_carried(spec, have["spec"]))
-            try:
-                self._engine.post("/services/{0}/update", have["id"], data=body, version=have["version"])
-                self._did(f"Updated the service {name}")
-                return have["id"]
-            except EngineError as exc:
-                if not (exc.stale or exc.transient) or attempt == ATTEMPTS - 1:
-                    raise
-                self._sleep(PAUSE_S)
-                before = have["version"]
-                have = self._read_again(name, have["id"])
-                equal = normalise.service(carried(have["spec"], spec)) == normalise.service(spec)
-                if equal and (not again or have["version"] != before):
-                    self._did(f"Updated the service {name}")
-                    return have["id"]
-        return None
+            self._engine.post("/services/{0}/update", have["id"], data=body, version=have["version"])
+            return have["id"]
+
+        def updated():
+            nonlocal have
+            version, have = have["version"], self._read_again(name, have["id"])
+            equal = normalise.service(carried(have["spec"], spec)) == normalise.service(spec)
+            return have["id"] if equal and (not again or have["version"] != version) else None
+
+        identity = self._write("update the service", name, update, updated)
+        self._did(f"Updated the service {name}")
+        return identity
 
     def roll_back(self, name):
         """Tell Swarm to go back to the spec that a service had before its last update."""
         identity = self._current["services"][name]["id"]
-        for attempt in range(ATTEMPTS):
+
+        def back():
             entry = self._engine.get("/services/{0}", identity)
-            try:
-                self._engine.post(
-                    "/services/{0}/update",
-                    identity,
-                    data=entry["Spec"],
-                    version=entry["Version"]["Index"],
-                    rollback="previous",
-                )
-                self._did(f"Rolled the service {name} back")
-                return
-            except EngineError as exc:
-                if not (exc.stale or exc.transient) or attempt == ATTEMPTS - 1:
-                    raise
-                self._sleep(PAUSE_S)
+            version = entry["Version"]["Index"]
+            path = "/services/{0}/update"
+            self._engine.post(path, identity, data=entry["Spec"], version=version, rollback="previous")
+
+        self._write("roll back the service", name, back)
+        self._did(f"Rolled the service {name} back")
 
     def remove_service(self, name, identity=None):
         """Remove a service."""
-        self._engine.delete("/services/{0}", identity or self._current["services"][name]["id"])
+        identity = identity or self._current["services"][name]["id"]
+        self._write("remove the service", name, lambda: self._engine.delete("/services/{0}", identity))
         self._did(f"Removed the service {name}")
 
     def remove_object(self, kind, name):
         """Remove a network, secret or config. Return False if something still uses it."""
+        what = f"remove the {kind[:-1]}"
         try:
-            self._engine.delete(f"/{kind}/{{0}}", self._ids[kind][name])
+            self._write(what, name, lambda: self._engine.delete(f"/{kind}/{{0}}", self._ids[kind][name]))
         except EngineError as exc:
             if exc.status in (400, 403, 409) and any(words in str(exc.cause) for words in _IN_USE):
                 return False
             raise
         self._did(f"Removed the {kind[:-1]} {name}")
         return True
+
+    def _create(self, kind, name, body, id_key):
+        def create():
+            return self._engine.post(f"/{kind}/create", data=body)[id_key]
+
+        def made():
+            try:
+                return self._engine.get(f"/{kind}/{{0}}", name)[id_key]
+            except EngineError as exc:
+                if exc.status == 404:
+                    return None
+                raise
+
+        self._ids[kind][name] = self._write(f"create the {kind[:-1]}", name, create, made)
+        self._did(f"Created the {kind[:-1]} {name}")
+
+    def _write(self, what, name, write, done=lambda: None):
+        """Make a write, several times if need be, and return what it or ``done`` returns.
+
+        done  tells after a failed try whether the object is as wanted all the same (a lost answer, or someone
+              else was faster), by returning anything but None
+        """
+        for pause in (*PAUSES_S, None):
+            try:
+                return write()
+            except EngineError as exc:
+                if pause is None or not (exc.stale or exc.transient):
+                    raise EngineError(f"Cannot {what}", name, exc.status, exc.cause or exc) from exc
+            self._sleep(pause)
+            try:
+                found = done()
+            except EngineError as exc:
+                if not exc.transient:
+                    raise
+                found = None
+            if found is not None:
+                return found
+        return None
 
     def _did(self, sentence):
         self.actions.append(sentence)
@@ -166,7 +195,7 @@ class Applier:
 
 
 def with_carried(spec, stored):
-    """Return the wanted spec with what is not ours to reset: ForceUpdate, and a digest or platforms pinned by others."""
+    """Return the wanted spec with what is not ours to reset: ForceUpdate, digest and platforms of others."""
     spec = copy.deepcopy(spec)
     task, stored_task = spec["TaskTemplate"], stored.get("TaskTemplate") or {}
     task["ForceUpdate"] = stored_task.get("ForceUpdate") or 0

@@ -1,11 +1,11 @@
 # Copyright (c) 2026, the gpufleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Judge from what an Engine says whether a service has become what was asked. Pure. Private: may change in any release.
+"""Judge from what an Engine says whether a service is what was asked. Pure. Private: may change.
 
-The states and their meaning are those of Engine 20.10 to 29 (docker/cli, service/progress; swarmkit, updater).
-Swarm itself gives up on none of these: a first creation that crashes for ever, a task no node can take, an update
-that stays pending. So all of them are judged here, each with its own time.
+The states and their meaning are those of Engine 20.10 to 29 (docker/cli, service/progress; swarmkit,
+updater). Swarm itself gives up on none of these: a first creation that crashes for ever, a task no node can
+take, an update that stays pending. So all of them are judged here, each with its own time.
 """
 
 from __future__ import annotations
@@ -53,6 +53,10 @@ class Watch:
     name      name of the service
     written   this deploy has written it, so its UpdateStatus is about this deploy
     baseline  ids of the tasks it had before; their end is no failure of this deploy
+    seen      {id: task} of this deploy as last seen; Swarm itself trims its history
+    now       {id: task} of the last look
+    spec      the stored spec of the first look
+    since     {what: time} since when something has been so
     """
 
     name: str
@@ -60,6 +64,7 @@ class Watch:
     written: bool = True
     baseline: frozenset = frozenset()
     seen: dict = field(default_factory=dict)
+    now: dict = field(default_factory=dict)
     spec: dict | None = None
     since: dict = field(default_factory=dict)
     rolled_back_by_swarm: bool = False
@@ -72,6 +77,7 @@ class Watch:
         nodes    {id: node as the Engine tells it}
         now      seconds of a clock that only goes forward
         """
+        self.now = {task["ID"]: task for task in tasks}
         self.seen.update({task["ID"]: task for task in tasks if task["ID"] not in self.baseline})
         failed = self._update_failure(service)
         if failed:
@@ -93,14 +99,10 @@ class Watch:
         )
 
     def last_failure(self):
-        """Return the newest task of this deploy that failed, else the newest that says what holds it up, else None."""
-        for wanted in (lambda t: state(t) in FAILED, lambda t: t["Status"].get("Err"), lambda t: True):
-            found = [task for task in self.seen.values() if wanted(task)]
-            if found:
-                return max(
-                    found, key=lambda task: task["Status"].get("Timestamp") or task.get("CreatedAt") or ""
-                )
-        return None
+        """Return the newest task of this deploy that failed, else one that is held up, else None."""
+        failed = [task for task in self.seen.values() if state(task) in FAILED]
+        held = [task for task in self.now.values() if state(task) in LIVE and state(task) != "running"]
+        return next((_newest(found) for found in (failed, held) if found), None)
 
     def _update_failure(self, service):
         update = service.get("UpdateStatus") or {}
@@ -229,7 +231,7 @@ def _by_slot(tasks, states):
 
 
 def _newest(tasks):
-    return max(tasks, key=lambda task: task["Status"].get("Timestamp") or "")
+    return max(tasks, key=lambda task: task["Status"].get("Timestamp") or task.get("CreatedAt") or "")
 
 
 def down(node):

@@ -114,7 +114,7 @@ class Converger:
         )
 
     def until_tasks_are_gone(self, stack, services):
-        """Wait until no task of removed services lives, but for those on nodes that are down. Return whether so."""
+        """Wait until no task of removed services lives, except on nodes that are down. Return whether so."""
         return self._until(lambda: not self._living(stack, services))
 
     def until_networks_are_gone(self, stack, names):

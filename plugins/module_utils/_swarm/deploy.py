@@ -271,7 +271,7 @@ class Deployment:
             )
 
     def _remove_patiently(self, kind, name):
-        end = self._clock() + RELEASE_S
+        end = self._clock() + (RELEASE_S if self._options.wait else 0)
         while not self._applier.remove_object(kind, name):
             if self._clock() >= end:
                 return False

@@ -100,7 +100,7 @@ class Engine:
         return True
 
     def task_logs(self, task_id, lines):
-        """Return the last lines a task wrote, stdout and stderr as they came. Never fails: logs are a courtesy."""
+        """Return the last lines a task wrote, stdout and stderr as they came; none if they cannot be had."""
         params = {"stdout": 1, "stderr": 1, "tail": lines}
         try:
             answer = self._call(
@@ -145,7 +145,7 @@ def connect(docker_host):
 
 
 def demultiplex(raw):
-    """Return the lines of a log stream. Frames have an 8 byte head (stream, 3 zeros, length); a TTY has none."""
+    """Return the lines of a log stream: frames with a head of 8 bytes (stream, 000, length), or a TTY's."""
     text = b""
     rest = raw
     while len(rest) >= 8 and rest[0] in (0, 1, 2) and rest[1:4] == b"\0\0\0":

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Secrets in specs: put in just before use, and never told. Private: may change in any release.
 
-The controller leaves a marker, STX NAME ETX, wherever a secret belongs. ``resolve()`` puts the values in, on the
-manager only. Plans show a fingerprint: eight hexadecimal digits of scrypt over the value, which costs a
+The controller leaves a marker, STX NAME ETX, wherever a secret belongs. ``resolve()`` puts the values in, on
+the manager only. Plans show a fingerprint: eight hexadecimal digits of scrypt over the value, which costs a
 guesser about 0.1 s a try, with a salt of the stack.
 """
 
@@ -122,7 +122,7 @@ def looks_secret(path, value):
 
 
 def with_secret_fields(spec, told):
-    """Return the ServiceSpec with a label that lists which of its fields, told in Compose words, hold a secret."""
+    """Return the ServiceSpec with a label that lists its secret fields. told: the same in Compose words."""
     fields = sorted(path for path, value in told.items() if has_marker(value))
     if not fields:
         return spec

@@ -170,7 +170,7 @@ def named(spec, networks):
 
 
 def _network_names(engine, networks, services):
-    """Map ids to names. The Swarm's own "host" and its kin are in no list, but can be looked up one by one."""
+    """Map ids to names. The Swarm's own "host" and its kin are in no list, but can be looked up."""
     names = {network["Id"]: network["Name"] for network in networks}
     for entry in services:
         for spec in (entry["Spec"], entry.get("PreviousSpec") or {}):

@@ -18,7 +18,7 @@ CONTROLLER_ONLY = (
 
 ARGUMENT_SPEC = {
     "name": {"type": "str", "required": True},
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "state": {"type": "str", "choices": ["present", "absent", "valid"], "default": "present"},
     "files": {"type": "list", "elements": "path", "default": []},
     "definition": {"type": "raw"},
     "definition_name": {"type": "str", "default": "definition"},

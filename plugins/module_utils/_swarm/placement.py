@@ -13,7 +13,7 @@ from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import Flee
 
 
 def check(services, nodes):
-    """Raise FleetError for the first stateful service without a place. nodes: None where there are none to know."""
+    """Raise FleetError for the first stateful service without a place. nodes: None where none are known."""
     if nodes is None or len(nodes) < 2:
         return
     for name, service in sorted(services.items()):

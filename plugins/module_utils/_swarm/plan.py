@@ -4,13 +4,12 @@
 """What would change: wanted x current -> plan. Pure. Private: may change in any release.
 
 A plan lists only what differs, so ``changed`` is "the plan is not empty", check mode is "do not apply", and
-the diff is a print of the plan.
+the diff is a print of the plan. Its parts are in items.
 """
 
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, field
 
 from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import FleetError
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import (
@@ -19,6 +18,7 @@ from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import (
     placement,
     words,
 )
+from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.items import Change, Item, Plan
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.normalise import (
     network_differs,
     references,
@@ -35,72 +35,6 @@ _STACK_LABELS = (
 CONTENT_LABEL = "gpufleet.content"
 
 _KINDS = ("networks", "secrets", "configs")
-
-
-@dataclass(frozen=True)
-class Change:
-    """One field in Compose words. before/after: text, list of texts, or None where the field is not set."""
-
-    path: str
-    before: object
-    after: object
-
-
-@dataclass(frozen=True)
-class Item:
-    """One object that differs.
-
-    kind    network, secret, config or service
-    action  create, update, recreate or remove
-    tasks   services only: start, restart, place (moved only off nodes that no longer fit), scale, stay, run, stop
-    """
-
-    kind: str
-    name: str
-    key: str
-    action: str
-    changes: tuple = ()
-    reasons: tuple = ()
-    tasks: str | None = None
-
-    def as_dict(self):
-        """Return the item as the result of the module holds it."""
-        out = {
-            "kind": self.kind,
-            "name": self.name,
-            "action": self.action,
-            "changes": [{"path": c.path, "before": c.before, "after": c.after} for c in self.changes],
-            "reasons": list(self.reasons),
-        }
-        return out if self.tasks is None else {**out, "tasks": self.tasks}
-
-
-@dataclass
-class Plan:
-    """The items in the order they are applied; empty when the Swarm is as wanted."""
-
-    items: list = field(default_factory=list)
-    unchanged: int = 0
-    warnings: list = field(default_factory=list)
-
-    def __bool__(self):
-        return bool(self.items)
-
-    def of(self, kind, *actions):
-        """Return the items of one kind with one of the actions."""
-        return [item for item in self.items if item.kind == kind and item.action in actions]
-
-    def action(self, kind, name):
-        """Return the action planned for one object, or none."""
-        return next((item.action for item in self.items if (item.kind, item.name) == (kind, name)), "none")
-
-    def as_list(self):
-        """Return the plan as the result of the module holds it."""
-        return [item.as_dict() for item in self.items]
-
-    def text(self):
-        """Return the plan for people, one field a line."""
-        return "".join(_told(item) for item in self.items)
 
 
 def make(wanted, marked, current, prune=True):
@@ -145,7 +79,9 @@ def _check_names(wanted, current):
             target=name,
             found=f"one of the stack {stack}" if stack else "one that belongs to no stack",
             wanted=f"none, or one of the stack {wanted['name']}",
-            option=f"external: true for the {kind} in the Compose file to use it as it is, or remove it",
+            option="another name for the stack, or remove the other service"
+            if kind == "service"
+            else f"external: true for the {kind} in the Compose file to use it as it is, or remove it",
         )
     for kind, name in current["missing"]:
         raise FleetError(
@@ -276,7 +212,7 @@ def _service(name, want, marked, current, remade, mask):
 
 
 def carried(stored, want):
-    """Return a stored spec as it is to be compared: the digest that another client pinned counts as the tag."""
+    """Return a stored spec as it is to be compared: a digest pinned by another client counts as the tag."""
     have_image, want_image = (
         ((spec.get("TaskTemplate") or {}).get("ContainerSpec") or {}).get("Image") or ""
         for spec in (stored, want)
@@ -359,25 +295,3 @@ def _changes(kind, key, before, after):
         for path in sorted(before.keys() | after.keys())
         if before.get(path) != after.get(path) and not path.endswith("com.docker.stack.namespace")
     )
-
-
-def _told(item):
-    sign = {"create": "+", "update": "~", "recreate": "!", "remove": "-"}[item.action]
-    notes = [item.action] + ([f"tasks {item.tasks}"] if item.tasks else []) + list(item.reasons)
-    lines = [f"{sign} {item.kind} {item.name} ({'; '.join(notes)})"]
-    for change in item.changes:
-        before, after = _value(change.before), _value(change.after)
-        lines.append(
-            f"    {change.path}: {after}"
-            if item.action == "create"
-            else f"    {change.path}: {before} -> {after}"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def _value(value):
-    if value is None:
-        return "(not set)"
-    if isinstance(value, list):
-        return "[" + ", ".join(value) + "]"
-    return value if value else '""'

@@ -31,7 +31,8 @@ def nothing(name):
 
 
 def prepare(desired, secrets, api):
-    """Return (wanted, marked, warnings): with secrets filled in, with markers in their place, and what was left out.
+    """Return (wanted, marked, warnings): with secrets filled in, with markers in their place, and what was
+    left out.
 
     api  the API version of the Engine, for example (1, 45)
     """

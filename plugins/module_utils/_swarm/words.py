@@ -1,10 +1,10 @@
 # Copyright (c) 2026, the gpufleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A canonical ServiceSpec told in Compose words, flat, for people to read. Private: may change in any release.
+"""A canonical ServiceSpec told in Compose words, flat. Pure. Private: may change in any release.
 
-``service()`` takes what normalise.service() returns and gives ``{"deploy.replicas": "2", "environment.A": "b"}``.
-Nothing is lost on the way: a field without a word in Compose appears under ``engine.``.
+``service()`` takes what normalise.service() returns and gives ``{"deploy.replicas": "2", ...}``. Nothing is
+lost on the way: a field without a word in Compose appears under ``engine.``.
 """
 
 from __future__ import annotations

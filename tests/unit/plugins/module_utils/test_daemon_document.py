@@ -58,7 +58,8 @@ EDITS = {
     "append takes the indentation of the file": (
         '{\n    "a": {\n        "b": 1\n    }\n}',
         lambda document: document.set(("a", "c"), {"d": [1]}),
-        '{\n    "a": {\n        "b": 1,\n        "c": {\n            "d": [\n                1\n            ]\n'
+        '{\n    "a": {\n        "b": 1,\n        "c": {\n            "d": [\n                1\n'
+        "            ]\n"
         "        }\n    }\n}",
     ),
     "append to one line stays on it": (

@@ -14,7 +14,9 @@ from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import Flee
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-USER = '{\n  "debug": true,\n  "log-opts": {\n    "max-size": "5m"\n  },\n  "dns": [\n    "10.0.0.1"\n  ]\n}\n'
+USER = (
+    '{\n  "debug": true,\n  "log-opts": {\n    "max-size": "5m"\n  },\n  "dns": [\n    "10.0.0.1"\n  ]\n}\n'
+)
 
 
 class File:
@@ -108,7 +110,11 @@ FOREIGN = {
         ({}, {"dns": ["10.0.0.2"]}),
         'found ["10.0.0.1"], wanted ["10.0.0.2"]',
     ),
-    "the whole of a shared list": (({}, {"dns": ["10.0.0.1"]}), ({"dns": []}, {}), 'found ["10.0.0.1"], wanted []'),
+    "the whole of a shared list": (
+        ({}, {"dns": ["10.0.0.1"]}),
+        ({"dns": []}, {}),
+        'found ["10.0.0.1"], wanted []',
+    ),
 }
 
 
@@ -141,7 +147,11 @@ def test_a_value_of_another_kind_is_refused(data, path, found, wanted):
 @pytest.mark.parametrize(
     ("data", "items", "message"),
     [
-        ({}, {"debug": True}, "Cannot own members of a list (debug): found a boolean, wanted a list of members"),
+        (
+            {},
+            {"debug": True},
+            "Cannot own members of a list (debug): found a boolean, wanted a list of members",
+        ),
         ({"dns": []}, {"dns": ["x"]}, "Cannot own a list and members of it at once (dns)"),
         ({}, {"debug": ["x"]}, "Cannot merge into daemon.json (debug): found a boolean, wanted a list"),
     ],
@@ -202,7 +212,9 @@ def test_a_leaf_may_become_an_object_and_back():
 SPACE = st.sampled_from(["", "", " ", "\n", "\n  ", "\t", "\r\n"])
 KEYS = st.sampled_from(["debug", "log-opts", "dns", "runtimes", "a.b", "", "\u00e9", "x"])
 SCALARS = st.one_of(
-    st.sampled_from(["true", "false", "null", "0", "-0", "1.0", "1e3", "-1.50E+2", "1e999", '"\\u00e9"', '"\\/"']),
+    st.sampled_from(
+        ["true", "false", "null", "0", "-0", "1.0", "1e3", "-1.50E+2", "1e999", '"\\u00e9"', '"\\/"']
+    ),
     st.integers(-(10**20), 10**20).map(str),
     st.text(max_size=4).map(json.dumps),
 )
@@ -230,7 +242,13 @@ def texts(draw):
     """A daemon.json as a person may have left it: any white space, number forms and escapes."""
     keys = draw(st.lists(KEYS, max_size=5, unique=True))
     members = [draw(SPACE) + json.dumps(key) + draw(SPACE) + ":" + draw(SPACE) + draw(VALUES) for key in keys]
-    return draw(SPACE) + "{" + (",".join(member + draw(SPACE) for member in members) or draw(SPACE)) + "}" + draw(SPACE)
+    return (
+        draw(SPACE)
+        + "{"
+        + (",".join(member + draw(SPACE) for member in members) or draw(SPACE))
+        + "}"
+        + draw(SPACE)
+    )
 
 
 PLAIN = st.recursive(
@@ -257,7 +275,9 @@ def requests(draw, document):
 
 def pairs(text):
     """The meaning of a text with the order of its keys."""
-    return json.loads(text or "{}", object_pairs_hook=lambda found: found and ("object", found), parse_float=str)
+    return json.loads(
+        text or "{}", object_pairs_hook=lambda found: found and ("object", found), parse_float=str
+    )
 
 
 def untouched(document, wanted, path=()):

@@ -369,3 +369,22 @@ def test_collect_reads_this_machine():
 )
 def test_only_a_proven_clock_offset_counts(told, offset):
     assert _host.clock_offset(100.0, 100.5, told) == {"offset_s": offset, "uncertainty_s": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (None, None),
+        ("", None),
+        ('{"debug": true}\n', None),
+        ("[]", "line 1, column 1"),
+        ('{"debug": true,}', "line 1, column 16"),
+    ],
+    ids=["missing", "empty", "object", "list", "comma"],
+)
+def test_config_error_says_where(tmp_path, text, found):
+    path = tmp_path / "daemon.json"
+    if text is not None:
+        path.write_text(text)
+    error = _host.config_error(str(path))
+    assert error is None if found is None else error.endswith(f"{path}, {found}")

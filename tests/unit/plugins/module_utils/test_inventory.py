@@ -100,8 +100,8 @@ CASES = {
     ),
     "node-in-fronts": (
         {"fronts": ["w2"]}, {},
-        ["The host is in the Swarm and in front of it (w2): found groups fronts, workers, wanted one of them, "
-         "set the group of w2."],
+        ["The host is in the Swarm and in front of it (w2): found groups fronts, workers, "
+         "wanted one of them, set the group of w2."],
     ),
     "ingress-on-a-worker": (
         {}, {"w1": {"swarm_ingress": True}},

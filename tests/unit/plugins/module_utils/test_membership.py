@@ -30,7 +30,8 @@ def entry(name, id_=None, role=None, **changes):
 
 def bare(name, installed=True):
     docker = {"installed": installed, "answering": False, "error": None, **NO_ENGINE, "sdk": None}
-    return {"hostname": name, "docker": docker, "swarm": {**NO_SWARM, "state": None if installed else "inactive"}}
+    state = None if installed else "inactive"
+    return {"hostname": name, "docker": docker, "swarm": {**NO_SWARM, "state": state}}
 
 
 def outside(name, **swarm):
@@ -42,7 +43,8 @@ def outside(name, **swarm):
 
 
 def member(name, **swarm):
-    return outside(name, **{"state": "active", "node_id": f"id-{name}", "node_address": ADDRESSES[name], **swarm})
+    own = {"state": "active", "node_id": f"id-{name}", "node_address": ADDRESSES[name]}
+    return outside(name, **{**own, **swarm})
 
 
 def manager(name, nodes, **swarm):
@@ -95,9 +97,8 @@ def test_first_manager_makes_the_swarm():
 
 
 def test_an_ipv6_address_is_joined_in_brackets():
-    made = make_plan({"m1": outside("m1"), "w1": outside("w1")},
-                     {name: {"address": "fd00::1", "labels": {}, "availability": "keep"} for name in ("m1", "w1")},
-                     ["m1"], ["w1"])
+    wanted = {"address": "fd00::1", "labels": {}, "availability": "keep"}
+    made = make_plan({"m1": outside("m1")}, {"m1": wanted}, ["m1"], [])
     assert made["address"] == "[fd00::1]:2377"
 
 
@@ -129,7 +130,8 @@ def test_a_wiped_worker_takes_its_labels_and_availability_along():
 
 
 def test_a_rejoin_that_was_cut_short_is_taken_up():
-    old = entry("w1", state="down", availability="drain", labels={**labels_of("w1"), "foreign": "yes", "x": "old"})
+    old = entry("w1", state="down", availability="drain",
+                labels={**labels_of("w1"), "foreign": "yes", "x": "old"})
     new = entry("w1", id_="new", labels={"x": "new"})
     made = plan(fleet([entry("m1"), old, new, entry("w2")], w1=member("w1", node_id="new")))
     assert changes(made) == {
@@ -197,7 +199,8 @@ def test_the_majority_counts_before_anyone_joins():
 
 
 def test_nodes_that_are_not_ready_are_waited_for_and_then_an_error():
-    nodes = [entry("m1"), entry("m2", manager_reachability="unknown"), entry("m3"), entry("w1", state="unknown")]
+    nodes = [entry("m1"), entry("m2", manager_reachability="unknown"), entry("m3"),
+             entry("w1", state="unknown")]
     seen = fleet(nodes)
     made = plan(seen, managers="m1 m2 m3", workers="w1")
     assert made["wait"] == {"ready": ["id-w1"], "reachable": ["id-m2"], "down": []}
@@ -249,8 +252,9 @@ TROUBLE = {
     ),
     "worker-of-another-swarm": (
         member("w1", node_id="elsewhere"),
-        "The node is in another Swarm (w1): found node elsewhere, wanted a node of Swarm c1, which m1 manages, "
-        "set this node free with: docker swarm leave --force (what it runs there ends).",
+        "The node is in another Swarm (w1): found node elsewhere, "
+        "wanted a node of Swarm c1, which m1 manages, set this node free with: docker swarm leave "
+        "--force (what it runs there ends).",
     ),
     "manager-of-another-swarm": (
         manager("w1", [], node_id="elsewhere", cluster_id="c2"),
@@ -284,7 +288,8 @@ def test_check_mode_predicts_on_bare_hosts(installed):
 
 
 def test_a_limit_leaves_the_others_alone():
-    seen = fleet([entry("m1", labels={}), entry("w1", state="down"), entry("w2", labels={})], w1=outside("w1"))
+    nodes = [entry("m1", labels={}), entry("w1", state="down"), entry("w2", labels={})]
+    seen = fleet(nodes, w1=outside("w1"))
     del seen["w2"]
     made = plan(seen, limit="w1")
     assert changes(made)["join"] == {"w1": "worker"}
@@ -328,7 +333,9 @@ UPDATES = {
 }
 
 
-@pytest.mark.parametrize(("labels", "availability", "current", "found", "update"), UPDATES.values(), ids=UPDATES)
+@pytest.mark.parametrize(
+    ("labels", "availability", "current", "found", "update"), UPDATES.values(), ids=UPDATES
+)
 def test_the_least_update(labels, availability, current, found, update):
     wanted = {"labels": labels, "availability": availability}
     made = node_update(wanted, {"labels": current, "availability": found})

@@ -10,6 +10,7 @@ import base64
 import pytest
 from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import FleetError
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import masking, wanted
+
 from tests.unit.fake_swarm import stack
 
 
@@ -27,7 +28,9 @@ def test_resolve_data():
 
 
 def test_a_missing_value_is_told_by_name():
-    with pytest.raises(FleetError, match="A secret has no value .NAME.: wanted a value, set secret_environment."):
+    with pytest.raises(
+        FleetError, match="A secret has no value .NAME.: wanted a value, set secret_environment."
+    ):
         masking.resolve("\x02NAME\x03", {})
 
 
@@ -62,7 +65,10 @@ def test_secret_fields_are_remembered_in_a_label():
     assert masking.FIELDS_LABEL not in want["services"]["st_b"]["spec"]["Labels"]
     assert want["services"]["st_a"]["spec"]["TaskTemplate"]["ContainerSpec"]["Env"] == ["P=hidden", "Q=1"]
     assert masking.has_marker(marked) and not masking.has_marker(want) and warnings == []
-    assert masking.has_marker(desired) and masking.FIELDS_LABEL not in desired["services"]["st_a"]["spec"]["Labels"]
+    assert (
+        masking.has_marker(desired)
+        and masking.FIELDS_LABEL not in desired["services"]["st_a"]["spec"]["Labels"]
+    )
 
 
 def test_content_is_hidden_from_ansible_too():
@@ -74,7 +80,10 @@ def test_content_is_hidden_from_ansible_too():
 @pytest.mark.parametrize(("api", "kept"), [((1, 41), False), ((1, 44), True)])
 def test_start_interval_needs_its_api(api, kept):
     desired = stack({"a": {}})
-    desired["services"]["st_a"]["spec"]["TaskTemplate"]["ContainerSpec"]["Healthcheck"] = {"StartInterval": 1, "Retries": 1}
+    desired["services"]["st_a"]["spec"]["TaskTemplate"]["ContainerSpec"]["Healthcheck"] = {
+        "StartInterval": 1,
+        "Retries": 1,
+    }
     want, _marked, warnings = wanted.prepare(desired, {}, api)
     health = want["services"]["st_a"]["spec"]["TaskTemplate"]["ContainerSpec"]["Healthcheck"]
     assert ("StartInterval" in health, bool(warnings)) == (kept, not kept)
@@ -87,6 +96,3 @@ def test_subpath_is_never_dropped_silently():
     with pytest.raises(FleetError, match="st_a, /t.: found API 1.41, wanted Engine 26"):
         wanted.prepare(desired, {}, (1, 41))
     wanted.prepare(desired, {}, (1, 45))
-
-
-

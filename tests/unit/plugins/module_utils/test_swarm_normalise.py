@@ -26,23 +26,47 @@ SAME = {
     "what an Engine adds": (
         spec(),
         spec(
-            {"Isolation": "default", "DNSConfig": {}, "StopGracePeriod": None, "Init": None,
-             "Privileges": {"CredentialSpec": None, "SELinuxContext": None, "NoNewPrivileges": False}},
-            {"Runtime": "container", "ForceUpdate": 7, "Resources": {}, "Placement": {}, "RestartPolicy": None},
-            Mode={"Replicated": {"Replicas": 1}}, EndpointSpec={"Mode": "vip"}, UpdateConfig=None,
+            {
+                "Isolation": "default",
+                "DNSConfig": {},
+                "StopGracePeriod": None,
+                "Init": None,
+                "Privileges": {"CredentialSpec": None, "SELinuxContext": None, "NoNewPrivileges": False},
+            },
+            {
+                "Runtime": "container",
+                "ForceUpdate": 7,
+                "Resources": {},
+                "Placement": {},
+                "RestartPolicy": None,
+            },
+            Mode={"Replicated": {"Replicas": 1}},
+            EndpointSpec={"Mode": "vip"},
+            UpdateConfig=None,
         ),
     ),
     "platforms pinned by others": (
-        spec(), spec(task={"Placement": {"Platforms": [{"Architecture": "amd64", "OS": "linux"}]}}),
+        spec(),
+        spec(task={"Placement": {"Platforms": [{"Architecture": "amd64", "OS": "linux"}]}}),
     ),
-    "resources of nothing": (spec(), spec(task={"Resources": {"Limits": {"NanoCPUs": 0}, "Reservations": {}}})),
+    "resources of nothing": (
+        spec(),
+        spec(task={"Resources": {"Limits": {"NanoCPUs": 0}, "Reservations": {}}}),
+    ),
     "restart policy": (
         spec(task={"RestartPolicy": {"Condition": "any"}}),
         spec(task={"RestartPolicy": {"Condition": "any", "MaxAttempts": 0}}),
     ),
     "update_config in part": (
         spec(UpdateConfig={"Parallelism": 2}),
-        spec(UpdateConfig={"Parallelism": 2, "FailureAction": "pause", "Order": "stop-first", "MaxFailureRatio": 0}),
+        spec(
+            UpdateConfig={
+                "Parallelism": 2,
+                "FailureAction": "pause",
+                "Order": "stop-first",
+                "MaxFailureRatio": 0,
+            }
+        ),
     ),
     "update_config of defaults": (spec(), spec(UpdateConfig={"Parallelism": 1, "MaxFailureRatio": 0})),
     "ratio in 32 bits": (
@@ -52,23 +76,52 @@ SAME = {
     "order of environment": (spec({"Env": ["A=1", "B=2"]}), spec({"Env": ["B=2", "A=1"]})),
     "ids next to names": (
         spec({"Secrets": [{"SecretName": "s", "File": {"Name": "s", "UID": "0", "GID": "0", "Mode": 292}}]}),
-        spec({"Secrets": [{"SecretID": "x1", "SecretName": "s",
-                           "File": {"Name": "s", "UID": "0", "GID": "0", "Mode": 292}}]}),
+        spec(
+            {
+                "Secrets": [
+                    {
+                        "SecretID": "x1",
+                        "SecretName": "s",
+                        "File": {"Name": "s", "UID": "0", "GID": "0", "Mode": 292},
+                    }
+                ]
+            }
+        ),
     ),
     "networks of old services": (
-        spec(task={"Networks": [{"Target": "n"}]}), spec(Networks=[{"Target": "n"}]),
+        spec(task={"Networks": [{"Target": "n"}]}),
+        spec(Networks=[{"Target": "n"}]),
     ),
     "mount details": (
         spec({"Mounts": [{"Type": "bind", "Source": "/a", "Target": "/b"}]}),
-        spec({"Mounts": [{"Type": "bind", "Source": "/a", "Target": "/b", "Consistency": "cached", "BindOptions": {}}]}),
+        spec(
+            {
+                "Mounts": [
+                    {
+                        "Type": "bind",
+                        "Source": "/a",
+                        "Target": "/b",
+                        "Consistency": "cached",
+                        "BindOptions": {},
+                    }
+                ]
+            }
+        ),
     ),
     "ports without their defaults": (
         spec(EndpointSpec={"Ports": [{"TargetPort": 80, "PublishedPort": 8080}]}),
-        spec(EndpointSpec={"Mode": "vip", "Ports": [
-            {"TargetPort": 80, "PublishedPort": 8080, "Protocol": "tcp", "PublishMode": "ingress"}]}),
+        spec(
+            EndpointSpec={
+                "Mode": "vip",
+                "Ports": [
+                    {"TargetPort": 80, "PublishedPort": 8080, "Protocol": "tcp", "PublishMode": "ingress"}
+                ],
+            }
+        ),
     ),
     "address as text": (
-        spec({"DNSConfig": {"Nameservers": ["2001:db8:0::1"]}}), spec({"DNSConfig": {"Nameservers": ["2001:db8::1"]}}),
+        spec({"DNSConfig": {"Nameservers": ["2001:db8:0::1"]}}),
+        spec({"DNSConfig": {"Nameservers": ["2001:db8::1"]}}),
     ),
     "image names": (spec({"Image": "nginx"}), spec({"Image": "docker.io/library/nginx:latest"})),
     "spaces in constraints": (
@@ -76,7 +129,8 @@ SAME = {
         spec(task={"Placement": {"Constraints": ["node.role == manager"]}}),
     ),
     "job without numbers": (
-        spec(Mode={"ReplicatedJob": {"MaxConcurrent": 1, "TotalCompletions": 1}}), spec(Mode={"ReplicatedJob": {}}),
+        spec(Mode={"ReplicatedJob": {"MaxConcurrent": 1, "TotalCompletions": 1}}),
+        spec(Mode={"ReplicatedJob": {}}),
     ),
 }
 
@@ -92,7 +146,8 @@ DIFFERENT = {
     "mode": (spec(), spec(Mode={"Global": {}})),
     "end point": (spec(), spec(EndpointSpec={"Mode": "dnsrr"})),
     "driver option without value": (
-        spec(task={"Networks": [{"Target": "n"}]}), spec(task={"Networks": [{"Target": "n", "DriverOpts": {"a": ""}}]}),
+        spec(task={"Networks": [{"Target": "n"}]}),
+        spec(task={"Networks": [{"Target": "n", "DriverOpts": {"a": ""}}]}),
     ),
     "a field nobody here knows": (spec(), spec({"SomethingNew": 1})),
 }
@@ -122,9 +177,17 @@ def test_canonical_form_is_its_own(name):
 
 NETWORK = {"Name": "st_n", "Driver": "overlay", "Options": {}, "Labels": {"a": "b"}}
 STORED = {
-    **NETWORK, "Id": "x", "Scope": "swarm", "EnableIPv6": False, "Ingress": False,
+    **NETWORK,
+    "Id": "x",
+    "Scope": "swarm",
+    "EnableIPv6": False,
+    "Ingress": False,
     "Options": {"com.docker.network.driver.overlay.vxlanid_list": "4097"},
-    "IPAM": {"Driver": "default", "Options": None, "Config": [{"Subnet": "10.0.1.0/24", "Gateway": "10.0.1.1"}]},
+    "IPAM": {
+        "Driver": "default",
+        "Options": None,
+        "Config": [{"Subnet": "10.0.1.0/24", "Gateway": "10.0.1.1"}],
+    },
 }
 
 
@@ -153,13 +216,23 @@ def test_network_option_taken_away():
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [(0, "0s"), (S, "1s"), (90 * S, "1m30s"), (3600 * S, "1h"), (S // 2, "500ms"), (1500, "1500ns"), (2000, "2us")],
+    [
+        (0, "0s"),
+        (S, "1s"),
+        (90 * S, "1m30s"),
+        (3600 * S, "1h"),
+        (S // 2, "500ms"),
+        (1500, "1500ns"),
+        (2000, "2us"),
+    ],
 )
 def test_duration(text, told):
     assert words.duration(text) == told
 
 
-@pytest.mark.parametrize(("number", "told"), [(0, "0"), (1, "1"), (512 << 20, "512M"), (3 << 30, "3G"), (1536, "1536")])
+@pytest.mark.parametrize(
+    ("number", "told"), [(0, "0"), (1, "1"), (512 << 20, "512M"), (3 << 30, "3G"), (1536, "1536")]
+)
 def test_size(number, told):
     assert words.size(number) == told
 
@@ -167,29 +240,78 @@ def test_size(number, told):
 def test_words_leave_nothing_out():
     """Every field of a spec that uses them all changes what is told."""
     full = spec(
-        {"Command": ["c"], "Args": ["a"], "Hostname": "h", "Env": ["A=1", "B"], "Dir": "/d", "User": "u",
-         "StopSignal": "INT", "StopGracePeriod": S, "TTY": True, "OpenStdin": True, "ReadOnly": True, "Init": True,
-         "Hosts": ["1.2.3.4 a"], "DNSConfig": {"Nameservers": ["1.1.1.1"], "Search": ["x"]}, "Sysctls": {"a": "1"},
-         "CapabilityAdd": ["CAP_A"], "CapabilityDrop": ["CAP_B"], "Ulimits": [{"Name": "n", "Soft": 1, "Hard": 2}],
-         "Secrets": [{"SecretName": "s", "File": {"Name": "f", "UID": "1", "GID": "2", "Mode": 256}}],
-         "Configs": [{"ConfigName": "c", "File": {"Name": "f", "UID": "0", "GID": "0", "Mode": 292}}],
-         "Mounts": [{"Type": "volume", "Source": "v", "Target": "/v", "ReadOnly": True,
-                     "VolumeOptions": {"NoCopy": True}},
-                    {"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"SizeBytes": 1 << 20}}],
-         "Healthcheck": {"Test": ["CMD", "t"], "Interval": S, "Timeout": S, "StartPeriod": S, "Retries": 2,
-                         "StartInterval": S},
-         "Labels": {"l": "1"}},
-        {"Networks": [{"Target": "n", "Aliases": ["a"], "DriverOpts": {"d": "1"}}],
-         "LogDriver": {"Name": "json-file", "Options": {"max-size": "1m"}},
-         "Placement": {"Constraints": ["a==b"], "Preferences": [{"Spread": {"SpreadDescriptor": "p"}}], "MaxReplicas": 2},
-         "Resources": {"Limits": {"NanoCPUs": 500_000_000, "MemoryBytes": 1 << 20, "Pids": 3},
-                       "Reservations": {"NanoCPUs": 1, "MemoryBytes": 2,
-                                        "GenericResources": [{"DiscreteResourceSpec": {"Kind": "GPU", "Value": 1}}]}},
-         "RestartPolicy": {"Condition": "on-failure", "Delay": S, "MaxAttempts": 2, "Window": S}},
+        {
+            "Command": ["c"],
+            "Args": ["a"],
+            "Hostname": "h",
+            "Env": ["A=1", "B"],
+            "Dir": "/d",
+            "User": "u",
+            "StopSignal": "INT",
+            "StopGracePeriod": S,
+            "TTY": True,
+            "OpenStdin": True,
+            "ReadOnly": True,
+            "Init": True,
+            "Hosts": ["1.2.3.4 a"],
+            "DNSConfig": {"Nameservers": ["1.1.1.1"], "Search": ["x"]},
+            "Sysctls": {"a": "1"},
+            "CapabilityAdd": ["CAP_A"],
+            "CapabilityDrop": ["CAP_B"],
+            "Ulimits": [{"Name": "n", "Soft": 1, "Hard": 2}],
+            "Secrets": [{"SecretName": "s", "File": {"Name": "f", "UID": "1", "GID": "2", "Mode": 256}}],
+            "Configs": [{"ConfigName": "c", "File": {"Name": "f", "UID": "0", "GID": "0", "Mode": 292}}],
+            "Mounts": [
+                {
+                    "Type": "volume",
+                    "Source": "v",
+                    "Target": "/v",
+                    "ReadOnly": True,
+                    "VolumeOptions": {"NoCopy": True},
+                },
+                {"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"SizeBytes": 1 << 20}},
+            ],
+            "Healthcheck": {
+                "Test": ["CMD", "t"],
+                "Interval": S,
+                "Timeout": S,
+                "StartPeriod": S,
+                "Retries": 2,
+                "StartInterval": S,
+            },
+            "Labels": {"l": "1"},
+        },
+        {
+            "Networks": [{"Target": "n", "Aliases": ["a"], "DriverOpts": {"d": "1"}}],
+            "LogDriver": {"Name": "json-file", "Options": {"max-size": "1m"}},
+            "Placement": {
+                "Constraints": ["a==b"],
+                "Preferences": [{"Spread": {"SpreadDescriptor": "p"}}],
+                "MaxReplicas": 2,
+            },
+            "Resources": {
+                "Limits": {"NanoCPUs": 500_000_000, "MemoryBytes": 1 << 20, "Pids": 3},
+                "Reservations": {
+                    "NanoCPUs": 1,
+                    "MemoryBytes": 2,
+                    "GenericResources": [{"DiscreteResourceSpec": {"Kind": "GPU", "Value": 1}}],
+                },
+            },
+            "RestartPolicy": {"Condition": "on-failure", "Delay": S, "MaxAttempts": 2, "Window": S},
+        },
         Mode={"Replicated": {"Replicas": 3}},
-        UpdateConfig={"Parallelism": 2, "Delay": S, "FailureAction": "rollback", "Monitor": S, "MaxFailureRatio": 0.3,
-                      "Order": "start-first"},
-        EndpointSpec={"Mode": "dnsrr", "Ports": [{"TargetPort": 1, "PublishedPort": 2, "PublishMode": "host"}]},
+        UpdateConfig={
+            "Parallelism": 2,
+            "Delay": S,
+            "FailureAction": "rollback",
+            "Monitor": S,
+            "MaxFailureRatio": 0.3,
+            "Order": "start-first",
+        },
+        EndpointSpec={
+            "Mode": "dnsrr",
+            "Ports": [{"TargetPort": 1, "PublishedPort": 2, "PublishMode": "host"}],
+        },
     )
     told = words.service(normalise.service(full))
     assert not [path for path in told if path.startswith("engine")]
@@ -201,7 +323,9 @@ def test_words_leave_nothing_out():
             if isinstance(value, (dict, list)):
                 yield from changed(value)
                 continue
-            node[key] = (not value) if isinstance(value, bool) else value + ("x" if isinstance(value, str) else 1)
+            node[key] = (
+                (not value) if isinstance(value, bool) else value + ("x" if isinstance(value, str) else 1)
+            )
             yield key
             node[key] = value
 

@@ -1,0 +1,185 @@
+# Copyright (c) 2026, the gpufleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The stack module as Ansible sees it: result, check mode, diff, and clean failures."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import deploy as deploys
+from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import engine as engines
+from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.options import (
+    ARGUMENT_SPEC,
+    INTERNAL_SPEC,
+)
+from ansible_collections.gpufleet.swarm.plugins.modules import stack as module_file
+
+from tests.unit.fake_swarm import FakeSwarm, stack
+
+
+class Ended(Exception):
+    """exit_json or fail_json was called."""
+
+
+class Module:
+    """The parts of AnsibleModule that the module uses."""
+
+    def __init__(self, check_mode=False, diff=False, **params):
+        defaults = {
+            name: option.get("default") for name, option in {**ARGUMENT_SPEC, **INTERNAL_SPEC}.items()
+        }
+        self.params = {**defaults, "name": "st", **params}
+        self.check_mode = check_mode
+        self._diff = diff
+        self.no_log_values = set()
+        self.warnings = []
+        self.result = None
+
+    def warn(self, text):
+        self.warnings.append(text)
+
+    def exit_json(self, **result):
+        self.result = result
+        raise Ended
+
+    def fail_json(self, **result):
+        self.result = {"failed": True, **result}
+        raise Ended
+
+
+@pytest.fixture
+def swarm(monkeypatch):
+    swarm = FakeSwarm()
+    monkeypatch.setattr(module_file.engines, "connect", lambda _address: swarm)
+    monkeypatch.setattr(deploys.time, "monotonic", swarm.clock)
+    monkeypatch.setattr(deploys.Deployment.__init__, "__defaults__", (swarm.clock, swarm.sleep))
+    return swarm
+
+
+def run(monkeypatch, **keys):
+    module = Module(**keys)
+    monkeypatch.setattr(module_file, "AnsibleModule", lambda **_spec: module)
+    with pytest.raises(Ended):
+        module_file.main()
+    return module
+
+
+def test_deploy_then_nothing(swarm, monkeypatch):
+    first = run(monkeypatch, _desired=stack({"a": {}})).result
+    assert (first["changed"], first["actions"]) == (True, ["Created the service st_a"])
+    assert first["services"] == {"st_a": {"action": "create", "state": "running", "replicas": "1/1"}}
+    assert first["engine"]["writes"] == 1 and first["engine"]["api_version"] == "1.45"
+    assert "diff" not in first
+    swarm.writes = swarm.reads = 0
+    second = run(monkeypatch, _desired=stack({"a": {}}), diff=True).result
+    assert (second["changed"], second["plan"], second["actions"]) == (False, [], [])
+    assert second["engine"] == {"api_version": "1.45", "reads": 4, "writes": 0}
+    assert "diff" not in second
+
+
+def test_check_mode_prints_and_writes_nothing(swarm, monkeypatch):
+    module = run(monkeypatch, _desired=stack({"a": {}}), check_mode=True, diff=True)
+    assert module.result["changed"] is True and swarm.writes == 0
+    assert module.result["diff"]["prepared"].startswith("+ service st_a (create; tasks start)\n")
+    assert module.result["services"] == {"st_a": {"action": "create"}}
+    assert module.warnings == []
+
+
+def test_absent(swarm, monkeypatch):
+    run(monkeypatch, _desired=stack({"a": {}}))
+    result = run(monkeypatch, state="absent", prune=False).result
+    assert result["actions"] == ["Removed the service st_a"]
+    assert run(monkeypatch, state="absent").result["changed"] is False
+    assert swarm.objects["services"] == {}
+
+
+NO_SWARM = "external networks, secrets and configs are taken to exist."
+
+
+@pytest.mark.parametrize("why", ["no SDK", "no Engine", "no Swarm"])
+def test_check_mode_on_a_bare_host(swarm, monkeypatch, why):
+    def refuse(_address):
+        raise engines.EngineError("No Docker Engine answers")
+
+    if why == "no SDK":
+        monkeypatch.setattr(module_file.engines, "SDK_IMPORT_ERROR", "Traceback: no docker")
+        reason = "the Docker SDK for Python is not installed"
+    elif why == "no Engine":
+        monkeypatch.setattr(module_file.engines, "connect", refuse)
+        reason = "no Docker Engine answers"
+    else:
+        swarm.info = {"Swarm": {"LocalNodeState": "inactive", "ControlAvailable": False}}
+        reason = "the Engine is in no Swarm"
+    desired = stack({"a": {}}, external_networks=["fleet_public"])
+    module = run(monkeypatch, _desired=desired, check_mode=True)
+    assert module.result["changed"] is True and not module.result.get("failed")
+    assert module.warnings == [f"Planned against an empty Swarm, because {reason}; {NO_SWARM}"]
+    assert run(monkeypatch, state="absent", check_mode=True).result["changed"] is False
+    assert run(monkeypatch, _desired=desired).result["failed"]
+
+
+def test_a_missing_sdk_is_told_as_ansible_does(monkeypatch):
+    monkeypatch.setattr(module_file.engines, "SDK_IMPORT_ERROR", "Traceback: no docker")
+    result = run(monkeypatch, _desired=stack({})).result
+    assert "Failed to import the required Python library (docker)" in result["msg"]
+    assert result["exception"] == "Traceback: no docker"
+
+
+@pytest.mark.parametrize(("state", "check_mode"), [("locked", True), ("locked", False), ("inactive", False)])
+def test_no_manager(swarm, monkeypatch, state, check_mode):
+    swarm.info = {"Swarm": {"LocalNodeState": state, "ControlAvailable": False}}
+    result = run(monkeypatch, _desired=stack({}), check_mode=check_mode).result
+    assert result["msg"].startswith("Cannot manage stacks here: found ")
+    assert result["error"]["wanted"] == "a manager of an active Swarm"
+
+
+def test_a_failed_deploy_keeps_what_is_known(swarm, monkeypatch):
+    swarm.behave["st_a"] = "ends"
+    result = run(monkeypatch, _desired=stack({"a": {}, "b": {}})).result
+    assert result["failed"] and result["changed"]
+    assert result["msg"].startswith(
+        "The stack did not converge (st): 1 service(s) failed.\nst_a: it ended and"
+    )
+    assert result["failures"][0]["exit_code"] == 3
+    assert result["services"]["st_b"]["state"] == "running"
+    assert result["actions"][-1] == "Removed the service st_a"
+
+
+def test_nothing_done_is_not_changed(swarm, monkeypatch):
+    swarm.fail_next = [
+        engines.EngineError("The Docker Engine refused to write", "/services/create", 400, "bad spec")
+    ]
+    result = run(monkeypatch, _desired=stack({"a": {}})).result
+    assert (result["changed"], result["msg"]) == (
+        False,
+        "Cannot create the service (st_a) - bad spec.",
+    )
+
+
+def test_secrets_stay_out_of_everything(swarm, monkeypatch):
+    desired = stack({"a": {"env": ["PIN=\x02PIN\x03"]}})
+    module = run(
+        monkeypatch,
+        _desired=desired,
+        _secret_values={"PIN": "hunter2", "secret:x": "aHVudGVyMw=="},
+        diff=True,
+    )
+    assert "hunter" not in str(module.result)
+    assert "hunter3" in module.no_log_values
+    assert swarm.service("st_a")["Spec"]["TaskTemplate"]["ContainerSpec"]["Env"] == ["PIN=hunter2"]
+
+
+def test_without_its_action_plugin(swarm, monkeypatch):
+    assert run(monkeypatch).result["msg"] == (
+        "The module was called without its action plugin: wanted a task of gpufleet.swarm.stack in a "
+        "playbook."
+    )
+
+
+def test_documentation_and_options_agree():
+    documented = yaml.safe_load(module_file.DOCUMENTATION)["options"]
+    assert set(documented) == set(ARGUMENT_SPEC)
+    for name, option in ARGUMENT_SPEC.items():
+        for key in ("type", "default", "choices", "required", "elements"):
+            assert documented[name].get(key) == option.get(key), (name, key)

@@ -28,6 +28,8 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from ansible.vars.manager import VariableManager
 
+from lab.footprint import footprint
+
 ROOT = Path(__file__).resolve().parent.parent
 # Where a fleet is deployed by hand: pytest molecule/fleet/tests, with `make demo` up.
 INVENTORY = Path(os.environ.get("FLEET_INVENTORY", ROOT / "inventories" / "lab"))
@@ -195,21 +197,10 @@ def pytest_generate_tests(metafunc) -> None:
         metafunc.parametrize("node", names)
 
 
-# What changes on a host by itself: logs, state of systemd, Ansible's own folder, compiled Python.
-RESTLESS = ("/var/log/*", "/var/lib/systemd/*", "/home/*/.ansible/*", "/root/.ansible/*", "*/__pycache__/*")
-
-
-def footprint(host) -> dict[str, str]:
-    """Return every file of a host's root file system with what tells a change: size, owner, mode, time."""
-    skipped = " ".join(f"! -path '{pattern}'" for pattern in RESTLESS)
-    listing = host.check_output(f"find / -xdev ! -type d {skipped} -printf '%p\\t%s %U:%G %m %T@ %l\\n'")
-    return dict(line.split("\t", 1) for line in listing.splitlines())
-
-
 @pytest.fixture(scope="session")
 def footprints(fleet) -> dict[str, dict[str, str]]:
     """Return the footprint of every node as it is now."""
-    return {name: footprint(fleet.host(name)) for name in fleet.nodes}
+    return {name: footprint(fleet.host(name).check_output) for name in fleet.nodes}
 
 
 @pytest.fixture(scope="session")

@@ -169,9 +169,16 @@ def main() -> int:
         if goal == "demo" and not results[-1][1]:
             break
     failed = sum(not passed for _, passed, _ in results)
-    print(f"\n==> {goal}", summary(results), sep="\n", flush=True)
+    text = summary(results)
+    if goal == "demo":
+        text = ", ".join(f"{step.name} {seconds:.0f} s" for step, _, seconds in results)
+        text += f"; in all {sum(seconds for *_, seconds in results):.0f} s"
+    print(f"\n==> {goal}{' FAILED' if failed else ''}", text, sep="\n", flush=True)
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("\ninterrupted; the same command goes on from what stands")

@@ -48,7 +48,7 @@ class ActionModule(ActionBase):
             if options["state"] == "valid":
                 return {**result, **told, "changed": False}
             warnings = desired.pop("warnings") + self._foretold
-            module_args.update(_desired=desired, _secret_values=secrets)
+            module_args.update(desired=desired, secret_values=secrets)
             result["warnings"] = result.get("warnings", []) + warnings
         answer = self._execute_module(module_name=MODULE, module_args=module_args, task_vars=task_vars)
         warnings = result.pop("warnings", []) + answer.pop("warnings", [])

@@ -32,7 +32,7 @@ attributes:
     description: The diff is the plan in Compose words. Secrets appear as fingerprints.
   idempotent:
     support: full
-    description: RV(changed) is true exactly if RV(plan) is not empty.
+    description: C(changed) is true exactly if RV(plan) is not empty.
 options:
   name:
     description: Name of the stack, the prefix of its objects and the value of their label
@@ -117,6 +117,13 @@ options:
     description: Address of the Docker Engine as seen from the host.
     type: str
     default: unix:///var/run/docker.sock
+  desired:
+    description: Filled in by the action plugin with what the files say. A task cannot set it.
+    type: dict
+  secret_values:
+    description: Filled in by the action plugin with the values of the secrets. A task cannot set it.
+    type: dict
+    default: {}
 requirements:
   - Docker SDK for Python >= 5.0.3 on the host (Debian C(python3-docker))
   - Docker Engine >= 20.10 (API 1.41) on the host, which is a manager of a Swarm
@@ -158,7 +165,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 plan:
-  description: What differs, in the order it is applied. Empty if and only if RV(changed) is false.
+  description: What differs, in the order it is applied. Empty if and only if C(changed) is false.
   returned: always
   type: list
   elements: dict
@@ -282,16 +289,16 @@ def run(module):
     """Return the result of the module, or fail it."""
     params = module.params
     present = params["state"] == "present"
-    if present and params["_desired"] is None:
+    if present and params["desired"] is None:
         raise FleetError(
             "The module was called without its action plugin",
             wanted="a task of gpufleet.swarm.stack in a playbook",
         )
-    desired = params["_desired"] if present else wanted.nothing(params["name"])
-    masking.hide(module.no_log_values, params["_secret_values"])
+    desired = params["desired"] if present else wanted.nothing(params["name"])
+    masking.hide(module.no_log_values, params["secret_values"])
     engine, current, warnings = observed(module, desired)
     want, marked, left_out = wanted.prepare(
-        desired, params["_secret_values"], engine.api_version if engine else _NEWEST_API
+        desired, params["secret_values"], engine.api_version if engine else _NEWEST_API
     )
     planned = plan.make(want, marked, current, prune=params["prune"] or not present)
     result = {

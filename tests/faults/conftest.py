@@ -45,7 +45,8 @@ class Fleet:
 
     def play(self, playbook: str = "site.yml", *arguments: str) -> subprocess.CompletedProcess:
         """Run a playbook on the inventory."""
-        command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(self.folder), playbook, *arguments]
+        program = Path(sys.executable).parent / "ansible-playbook"
+        command = [str(program), "-i", str(self.folder), playbook, *arguments]
         env = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"}
         return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 

@@ -26,8 +26,9 @@ def test_two_managers(fleet):
     fleet.vary(promote)
     assert (
         "The inventory has 1 problem; no host was contacted. "
-        "1. The number of managers is even (group managers): found 2 (manager1, worker1), wanted an odd number, "
-        "set the hosts of group managers - an even number survives no more failures than one manager fewer does."
+        "1. The number of managers is even (group managers): found 2 (manager1, worker1), "
+        "wanted an odd number, set the hosts of group managers - "
+        "an even number survives no more failures than one manager fewer does."
     ) in refusal(fleet)
 
 
@@ -130,7 +131,8 @@ def test_unreachable_host(fleet):
 def web_server(fleet):
     """A program of somebody else's on the port of the ingress."""
     fleet.on("manager1", "systemd-run --quiet --unit=other-web python3 -m http.server 443")
-    fleet.on("manager1", "for i in $(seq 50); do ss -Hltn 'sport = :443' | grep -q . && exit; sleep 0.1; done; exit 1")
+    listening = "ss -Hltn 'sport = :443' | grep -q ."
+    fleet.on("manager1", f"for i in $(seq 50); do {listening} && exit; sleep 0.1; done; exit 1")
     yield
     fleet.on("manager1", "systemctl stop other-web")
 

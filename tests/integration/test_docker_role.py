@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The docker role and daemon_config on bare hosts: install, configure, reload, restart, drain, recover.
 
-GPUFLEET_INVENTORY   inventory of a fresh fleet: at least one manager and one worker without Docker, for example
-python3 -m lab up --name docker --hosts 2; without it, or where Docker is installed already, all of this is skipped
+GPUFLEET_INVENTORY  inventory of a fresh fleet, at least one manager and one worker without Docker (such as
+                    `python3 -m lab up --name docker --hosts 2` makes); all of this is skipped without it, and
+                    where Docker is installed already
 
 The first manager gets the distribution's Engine, the first worker Docker's own from a stand-in of its
 repository. The tests build on one another and run in the order of the file. They leave the hosts changed.
@@ -395,9 +396,12 @@ def test_nodes_of_a_swarm_are_drained_one_after_the_other(fleet, manager, worker
         "--stop-grace-period 1s idle:1 sleep 100000",
     )
     both = f"{manager}:{worker}"
-    options = {"docker_source": "distribution", "docker_daemon_options": {"mtu": 1430}}
+    options = {
+        "docker_source": f"{{{{ 'docker' if inventory_hostname == '{worker}' else 'distribution' }}}}",
+        "docker_repository_url": REPOSITORY,
+        "docker_daemon_options": {"mtu": 1430},
+    }
     before = {host: engine(fleet, host) for host in (manager, worker)}
-    # Only the configuration is of interest here, so the worker's packages count as what they are underneath.
     run = fleet.docker(both, **options)
     assert all(engine(fleet, host) != before[host] for host in before)
 

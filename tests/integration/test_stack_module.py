@@ -15,7 +15,6 @@ import os
 import shutil
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -30,22 +29,23 @@ SLEEP = ["sleep", "100000"]
 pytestmark = pytest.mark.skipif(not INVENTORY, reason="GPUFLEET_INVENTORY names no inventory with a Swarm")
 
 # What the Swarm has of the stack, read with Docker's own tool so that the module is not its own witness.
-LOOK = textwrap.dedent(
+# Ansible would take Go's braces for its own, so they are written as << and >> here.
+LOOK = (
     """
-    services=$(docker service ls -q --filter label=com.docker.stack.namespace={stack})
-    echo "["; [ -z "$services" ] || docker service inspect $services | sed '1d;$d'; echo "]"
-    echo "---"
-    for kind in network config secret; do
-      docker $kind ls --filter label=com.docker.stack.namespace={stack} --format "$kind
-      {{{{'{{{{'}}}}.Name{{{{'}}}}'}}}}"
-    done
-    echo "---"
-    for service in $services; do
-      docker service ps --no-trunc --filter desired-state=running \
-        --format "{{{{'{{{{'}}}}.ID{{{{'}}}}'}}}}" $service | sed "s/^/$service /"
-    done
-    """
-).format(stack=STACK)
+services=$(docker service ls -q --filter label=com.docker.stack.namespace=STACK)
+echo "["; [ -z "$services" ] || docker service inspect $services | sed '1d;$d'; echo "]"
+echo "---"
+for kind in network config secret; do
+  docker $kind ls --filter label=com.docker.stack.namespace=STACK --format "$kind <<.Name>>"
+done
+echo "---"
+for service in $services; do
+  docker service ps --no-trunc --filter desired-state=running --format "$service <<.ID>>" $service
+done
+""".replace("STACK", STACK)
+    .replace("<<", "{{ '{{' }}")
+    .replace(">>", "{{ '}}' }}")
+)
 
 
 class Fleet:

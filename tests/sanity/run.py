@@ -68,7 +68,9 @@ def pip_settings() -> str:
     listing = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], check=True, capture_output=True, text=True
     ).stdout
-    settings = {"quiet": "2"}
+    command = [sys.executable, "-m", "pip", "cache", "dir"]
+    cache = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    settings = {"quiet": "2", **({"cache-dir": cache} if cache else {})}
     for line in listing.splitlines():
         if match := re.fullmatch(r"(?::env:|[\w-]+)\.([\w-]+)=(.*)", line):
             settings[match[1]] = ast.literal_eval(match[2])

@@ -30,9 +30,8 @@ def service(fleet, name: str) -> dict:
 
 def running(fleet, name: str) -> dict:
     """Return the running task of a service with one replica."""
-    filters = json.dumps({"service": [f"linto_{name}"], "desired-state": ["running"]})
-    tasks = [task for task in fleet.engine(f"/tasks?filters={filters.replace('"', '%22').replace(' ', '')}")
-             if task["Status"]["State"] == "running"]
+    wanted = {"service": [f"linto_{name}"], "desired-state": ["running"]}
+    tasks = [task for task in fleet.engine("/tasks", **wanted) if task["Status"]["State"] == "running"]
     assert len(tasks) == 1, f"linto_{name} has {len(tasks)} running tasks, wanted 1"
     return tasks[0]
 
@@ -42,7 +41,8 @@ def execute(fleet, name: str, *words: str) -> str:
     task = running(fleet, name)
     hostname = fleet.engine(f"/nodes/{task['NodeID']}")["Spec"]["Labels"]["gpufleet.host"]
     container = task["Status"]["ContainerStatus"]["ContainerID"]
-    return fleet.host(hostname).check_output("docker exec %s " + " ".join(["%s"] * len(words)), container, *words)
+    command = "docker exec %s " + " ".join(["%s"] * len(words))
+    return fleet.host(hostname).check_output(command, container, *words)
 
 
 @pytest.mark.parametrize("path", ROUTES)
@@ -55,7 +55,7 @@ def test_route_reaches_its_service(fleet, path):
 
 
 def test_every_service_runs_all_its_replicas(fleet):
-    services = fleet.engine("/services?status=true&filters=%7B%22label%22%3A%5B%22com.docker.stack.namespace=linto%22%5D%7D")
+    services = fleet.engine("/services?status=true", label=["com.docker.stack.namespace=linto"])
     assert len(services) == 17
     short = {one["Spec"]["Name"]: one["ServiceStatus"] for one in services
              if "ReplicatedJob" not in one["Spec"]["Mode"]
@@ -65,7 +65,7 @@ def test_every_service_runs_all_its_replicas(fleet):
 
 def test_migration_ended_well_and_once(fleet):
     job = service(fleet, "session-postgres_migration")
-    tasks = fleet.engine(f"/tasks?filters=%7B%22service%22%3A%5B%22{job['ID']}%22%5D%7D")
+    tasks = fleet.engine("/tasks", service=[job["ID"]])
     states = [(task["Status"]["State"], task["Status"]["ContainerStatus"]["ExitCode"]) for task in tasks
               if task["JobIteration"] == job["JobStatus"]["JobIteration"]]
     assert states == [("complete", 0)]
@@ -108,7 +108,8 @@ def test_studio_may_write_its_media(fleet):
 
 def test_postgres_keeps_its_rows_over_a_forced_recreation(fleet):
     def psql(statement: str) -> str:
-        return execute(fleet, "session-postgres", "psql", "--username=linto", "--dbname=session_DB", "-Atc", statement)
+        words = ["psql", "--username=linto", "--dbname=session_DB", "-Atc", statement]
+        return execute(fleet, "session-postgres", *words)
 
     psql("CREATE TABLE IF NOT EXISTS proof (word text)")
     psql("DELETE FROM proof")

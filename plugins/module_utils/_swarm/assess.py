@@ -57,6 +57,7 @@ class Watch:
     now       {id: task} of the last look
     spec      the stored spec of the first look
     since     {what: time} since when something has been so
+    blamed, message  id of the task that Swarm itself blames for a failed update, and what it says
     """
 
     name: str
@@ -67,6 +68,8 @@ class Watch:
     now: dict = field(default_factory=dict)
     spec: dict | None = None
     since: dict = field(default_factory=dict)
+    blamed: str | None = None
+    message: str | None = None
     rolled_back_by_swarm: bool = False
 
     def look(self, service, tasks, nodes, now):
@@ -102,20 +105,23 @@ class Watch:
         """Return the newest task of this deploy that failed, else one that is held up, else None."""
         failed = [task for task in self.seen.values() if state(task) in FAILED]
         held = [task for task in self.now.values() if state(task) in LIVE and state(task) != "running"]
-        return next((_newest(found) for found in (failed, held) if found), None)
+        return next((newest(found) for found in (failed, held) if found), None)
 
     def _update_failure(self, service):
         update = service.get("UpdateStatus") or {}
         found = update.get("State") or ""
-        if not self.written or found not in _FAILED_UPDATES:
+        if not self.written:
+            return None
+        words = (update.get("Message") or "").split()
+        if words[-2:-1] == ["task"]:
+            # The message of the moment names the task at its end; that of a finished rollback does not.
+            self.blamed, self.message = words[-1], update["Message"]
+        if found not in _FAILED_UPDATES:
             return None
         self.rolled_back_by_swarm = found == "rollback_completed"
-        words = (update.get("Message") or "").split()
-        task = self.seen.get(words[-1]) if words else None
-        # The message names the task at its end, and only there: keep the id for who can look it up.
-        task = task or self.last_failure() or ({"ID": words[-1]} if "task" in words[-2:-1] else None)
-        said = f" ({update['Message']})" if update.get("Message") else ""
-        return Verdict("failed", reason=_FAILED_UPDATES[found] + said, task=task)
+        said = self.message or update.get("Message")
+        reason = _FAILED_UPDATES[found] + (f" ({said})" if said else "")
+        return Verdict("failed", reason=reason, task=self.seen.get(self.blamed) or self.last_failure())
 
     def _rolling_back(self, service):
         return self.written and (service.get("UpdateStatus") or {}).get("State") == "rollback_started"
@@ -165,11 +171,11 @@ class Watch:
             since = self.since.setdefault(("crash", slot), now)
             rejected = sum(state(task) == "rejected" for task in ended)
             if rejected >= CRASHES or (len(ended) >= CRASHES and now - since >= CRASH_LOOP_S):
-                return Verdict("failed", reason=f"it ended {len(ended)} times in a row", task=_newest(ended))
+                return Verdict("failed", reason=f"it ended {len(ended)} times in a row", task=newest(ended))
             alive = any(_slot(task) == slot and state(task) in LIVE for task in tasks)
             if self._lasts(("idle", slot), not alive, now, GIVEN_UP_S):
                 return Verdict(
-                    "failed", reason="it ended and its restart policy starts no new task", task=_newest(ended)
+                    "failed", reason="it ended and its restart policy starts no new task", task=newest(ended)
                 )
         unplaced = [
             task
@@ -230,9 +236,11 @@ def _by_slot(tasks, states):
     return slots
 
 
-def _newest(tasks):
+def newest(tasks):
+    """Return the task whose state changed last."""
     return max(tasks, key=lambda task: task["Status"].get("Timestamp") or task.get("CreatedAt") or "")
 
 
 def down(node):
+    """Tell whether a node is known to be down."""
     return bool(node) and (node.get("Status") or {}).get("State") == "down"

@@ -169,7 +169,7 @@ class Converger:
 
     def _explained(self, watch, verdict, nodes):
         failure = Failure(watch.name, verdict.reason)
-        task = self._complete(verdict.task)
+        task = self._culprit(watch, verdict.task)
         if not task:
             return failure
         status = task.get("Status") or {}
@@ -184,11 +184,19 @@ class Converger:
             failure.log = self._engine.task_logs(task["ID"], LOG_LINES)
         return failure
 
-    def _complete(self, task):
-        """Read a task of which only the id is known; swarmkit may have trimmed it from its history."""
-        if not task or "Status" in task:
-            return task
+    def _culprit(self, watch, task):
+        """Return the task that tells most: the one Swarm blames, the verdict's, or the last that failed."""
         try:
-            return self._engine.get("/tasks/{0}", task["ID"])
+            tasks = self._engine.get("/tasks", filters={"service": [watch.identity]})
         except EngineError:
             return task
+        tasks = {entry["ID"]: entry for entry in tasks}
+        failed = [entry for entry in tasks.values() if assess.state(entry) in assess.FAILED]
+        fresh = [entry for entry in failed if entry["ID"] not in watch.baseline]
+        blamed = tasks.get(watch.blamed)
+        named = tasks.get(task["ID"], task) if task else None
+        if blamed in failed:
+            return blamed
+        if fresh and not (named and named["Status"].get("Err")):
+            return assess.newest(fresh)
+        return named or blamed

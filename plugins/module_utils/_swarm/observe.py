@@ -51,14 +51,8 @@ _LIVE_STATES = {
 class NoManager(FleetError):
     """This Engine manages no Swarm. state: its LocalNodeState, for example inactive."""
 
-    def __init__(self, state, found, option, cause):
-        super().__init__(
-            "Cannot manage stacks here",
-            found=found,
-            wanted="a manager of an active Swarm",
-            option=option,
-            cause=getattr(cause, "cause", None),
-        )
+    def __init__(self, state, found, wanted, cause):
+        super().__init__("Cannot manage stacks here", found=found, wanted=wanted, cause=cause)
         self.state = state
 
 
@@ -108,25 +102,20 @@ def no_manager(engine, cause):
     """Return the NoManager that says in what state this Engine is."""
     swarm = engine.get("/info").get("Swarm") or {}
     state = swarm.get("LocalNodeState") or "inactive"
-    found, option = {
-        "inactive": (
-            "a Docker Engine that is in no Swarm",
-            "the host: run this on a manager, after the swarm role",
-        ),
-        "pending": ("a node that is still joining the Swarm", "the host, or wait until it has joined"),
+    manager = "a manager of an active Swarm"
+    found, wanted = {
+        "inactive": ("a Docker Engine that is in no Swarm", f"{manager} (the swarm role makes one)"),
+        "pending": ("a node that is still joining a Swarm", manager),
         "locked": (
             "a manager that is locked since its restart",
-            "unlock it with its key: docker swarm unlock",
+            f"{manager} (docker swarm unlock, with its key)",
         ),
-        "error": (
-            f"a node in the state error: {swarm.get('Error') or 'no reason given'}",
-            "the node right first",
-        ),
-        "active": ("a worker", "the host: run this on a manager"),
-    }.get(state, (f"a node in the state {state}", "the host"))
+        "error": (f"a node in the state error: {swarm.get('Error') or 'no reason given'}", manager),
+        "active": ("a worker", f"{manager} as the host of this task"),
+    }.get(state, (f"a node in the state {state}", manager))
     if state == "active" and swarm.get("ControlAvailable"):
-        found, option = "a manager without a leader", "a majority of the managers up again"
-    return NoManager(state, found, option, cause)
+        found, wanted = "a manager without a leader", "a majority of the managers"
+    return NoManager(state, found, wanted, getattr(cause, "cause", cause))
 
 
 def nodes(engine):

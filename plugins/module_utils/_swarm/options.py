@@ -35,6 +35,6 @@ ARGUMENT_SPEC = {
 
 # How the action plugin hands over what it made of the files.
 INTERNAL_SPEC = {
-    "_desired": {"type": "dict"},
-    "_secret_values": {"type": "dict", "default": {}, "no_log": True},
+    "desired": {"type": "dict"},
+    "secret_values": {"type": "dict", "default": {}, "no_log": True},
 }

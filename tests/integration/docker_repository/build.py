@@ -1,13 +1,14 @@
 # Copyright (c) 2026, the gpufleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build a stand-in for Docker's apt repository: its layout, names and signature, over the distribution's Engine.
+"""Build a stand-in for Docker's apt repository: its layout, names and signature, over Debian's Engine.
 
     python3 build.py FOLDER DISTRIBUTION CODENAME VERSION...
 
-Runs on a host of the lab, which has dpkg and gnupg. The packages docker-ce, docker-ce-cli and containerd.io
-hold nothing and depend on the distribution's packages, so that installing them gives a real Engine. A key is
-made on the spot; running it again makes another one, as when Docker would renew its own.
+Runs as root on a host of the lab, which has apt, dpkg and gnupg. The first version of docker-ce,
+docker-ce-cli and containerd.io holds the files of the distribution's packages, as docker.io conflicts with
+docker-ce and could not lie beneath it; the other versions are empty. Run again on a folder that is there, it
+only signs with a new key, as when Docker renews its own.
 """
 
 from __future__ import annotations
@@ -15,30 +16,53 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-import shutil
+import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-# docker-cli is a package of its own from Debian 13 on; before, docker.io has the client in it.
-PACKAGES = {
-    "docker-ce": "docker.io, docker-ce-cli, containerd.io",
-    "docker-ce-cli": "docker-cli | docker.io",
-    "containerd.io": "containerd",
-}
+# What each package is made of. docker-cli is a package of its own from Debian 13 on.
+PACKAGES = {"docker-ce": "docker.io", "docker-ce-cli": "docker-cli", "containerd.io": "containerd"}
 
 
-def build_package(pool: Path, name: str, version: str) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        control = Path(folder, "DEBIAN")
-        control.mkdir(mode=0o755)
-        (control / "control").write_text(
-            f"Package: {name}\nVersion: {version}\nArchitecture: amd64\nDepends: {PACKAGES[name]}\n"
-            "Maintainer: The gpufleet lab <lab@lab.test>\nDescription: stand-in of the lab\n"
-        )
-        file = pool / f"{name}_{version.replace(':', '%3a')}_amd64.deb"
-        subprocess.run(["dpkg-deb", "--build", "--root-owner-group", folder, file], check=True)
+def unpack(package: str, folder: Path) -> bool:
+    """Unpack a package of the distribution with its control files into a folder, where there is one."""
+    with tempfile.TemporaryDirectory() as download:
+        os.chmod(download, 0o777)  # apt downloads as a user of its own
+        done = subprocess.run(["apt-get", "download", package], cwd=download, check=False)
+        files = list(Path(download).glob("*.deb"))
+        if done.returncode == 0 and files:
+            subprocess.run(["dpkg-deb", "--raw-extract", files[0], folder], check=True)
+        return bool(files)
+
+
+def rename(control: str, name: str, version: str) -> str:
+    """Return a control file under another name and version, at odds with no other package."""
+    control = re.sub(
+        r"^(Package|Version|Source|Conflicts|Breaks|Replaces|Recommends|Suggests):.*\n( .*\n)*",
+        "",
+        control,
+        flags=re.MULTILINE,
+    )
+    control = re.sub(r"(?<= )containerd( \([^)]*\))?(?=,|$)", "containerd.io", control, flags=re.MULTILINE)
+    return f"Package: {name}\nVersion: {version}\n{control}"
+
+
+def build_package(pool: Path, name: str, version: str, source: str | None) -> None:
+    control = (
+        "Architecture: amd64\nMaintainer: The gpufleet lab <lab@lab.test>\nDescription: stand-in of the lab\n"
+    )
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary, "package")
+        file = folder / "DEBIAN" / "control"
+        if source and unpack(source, folder):
+            control = file.read_text()
+        else:
+            file.parent.mkdir(parents=True)
+        file.write_text(rename(control, name, version))
+        target = pool / f"{name}_{version.replace(':', '%3a')}_amd64.deb"
+        subprocess.run(["dpkg-deb", "--build", "--root-owner-group", "-Znone", folder, target], check=True)
 
 
 def index(root: Path, pool: Path) -> str:
@@ -84,19 +108,19 @@ def sign(root: Path, release: Path) -> None:
 
 def main(folder: str, distribution: str, codename: str, *versions: str) -> None:
     root = Path(folder, distribution)
-    shutil.rmtree(root, ignore_errors=True)
     pool = root / "pool"
     suite = root / "dists" / codename
     binary = suite / "stable" / "binary-amd64"
-    for path in (pool, binary):
-        path.mkdir(parents=True)
-    for version in versions:
-        for name in PACKAGES:
-            build_package(pool, name, version)
+    if not pool.exists():
+        pool.mkdir(parents=True)
+        binary.mkdir(parents=True)
+        subprocess.run(["apt-get", "update"], check=True)
+        for version in versions:
+            for name, source in PACKAGES.items():
+                build_package(pool, name, version, source if version == versions[0] else None)
     packages = index(root, pool).encode()
-    lines = [
-        f"Origin: Lab\nSuite: {codename}\nCodename: {codename}\nArchitectures: amd64\nComponents: stable\nSHA256:"
-    ]
+    lines = ["Origin: Lab", f"Suite: {codename}", f"Codename: {codename}", "Architectures: amd64"]
+    lines += ["Components: stable", "SHA256:"]
     for name, data in (("Packages", packages), ("Packages.gz", gzip.compress(packages))):
         (binary / name).write_bytes(data)
         lines.append(f" {hashlib.sha256(data).hexdigest()} {len(data)} stable/binary-amd64/{name}")

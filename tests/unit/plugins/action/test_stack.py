@@ -82,10 +82,10 @@ def variables(**more):
 
 def test_one_call_with_what_the_files_want(folder):
     run = Run(folder, files=["web.yml"], **variables())
-    spec = run.args["_desired"]["services"]["st_web"]["spec"]
+    spec = run.args["desired"]["services"]["st_web"]["spec"]
     assert spec["TaskTemplate"]["ContainerSpec"]["Image"] == "tiny:1"
     assert spec["TaskTemplate"]["ContainerSpec"]["Env"] == ["PASSWORD=\x02PASSWORD\x03"]
-    assert run.args["_secret_values"] == {"PASSWORD": "hunter2", "secret:key": "ZGVlcCBzZWNyZXQ="}
+    assert run.args["secret_values"] == {"PASSWORD": "hunter2", "secret:key": "ZGVlcCBzZWNyZXQ="}
     assert set(run.args) == {
         "name",
         "state",
@@ -94,17 +94,15 @@ def test_one_call_with_what_the_files_want(folder):
         "wait_timeout",
         "on_failure",
         "docker_host",
-        "_desired",
-        "_secret_values",
+        "desired",
+        "secret_values",
     }
-    assert not {"translations", "ignored", "warnings"} & set(run.args["_desired"])
+    assert not {"translations", "ignored", "warnings"} & set(run.args["desired"])
 
 
 def test_secrets_are_nowhere_but_in_their_argument(folder):
     run = Run(folder, files=["web.yml"], **variables())
-    assert "hunter2" not in json.dumps(run.args["_desired"]) and "deep" not in json.dumps(
-        run.args["_desired"]
-    )
+    assert "hunter2" not in json.dumps(run.args["desired"]) and "deep" not in json.dumps(run.args["desired"])
     assert "hunter2" not in json.dumps(run.result) and "invocation" not in run.result
 
 
@@ -119,26 +117,26 @@ def test_ignored_keys_are_warned_about_once(folder):
 def test_definitions_and_files_merge(folder):
     more = {"services": {"web": {"image": "other:${TAG}"}, "b": {"image": "b:1"}}}
     run = Run(folder, files=["web.yml"], definition=more, **variables())
-    services = run.args["_desired"]["services"]
+    services = run.args["desired"]["services"]
     assert services["st_web"]["spec"]["TaskTemplate"]["ContainerSpec"]["Image"] == "other:1"
     assert "st_b" in services
 
 
 def test_endpoint_mode_reaches_the_services(folder):
     run = Run(folder, definition="services: {a: {image: 'a:1'}}", endpoint_mode="dnsrr")
-    assert run.args["_desired"]["services"]["st_a"]["spec"]["EndpointSpec"]["Mode"] == "dnsrr"
+    assert run.args["desired"]["services"]["st_a"]["spec"]["EndpointSpec"]["Mode"] == "dnsrr"
 
 
 def test_project_dir(folder, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "key.txt").write_text("another")
     run = Run(folder, files=["web.yml"], project_dir="other", **variables())
-    assert run.args["_secret_values"]["secret:key"] == "YW5vdGhlcg=="
+    assert run.args["secret_values"]["secret:key"] == "YW5vdGhlcg=="
 
 
 def test_absent_reads_no_file(folder):
     run = Run(folder, state="absent", files=["not-there.yml"])
-    assert "_desired" not in run.args and run.result["changed"] is False
+    assert "desired" not in run.args and run.result["changed"] is False
 
 
 def test_a_file_that_will_be_made_is_foretold_in_check_mode(folder):

@@ -332,8 +332,7 @@ def test_a_failed_update_ends_with_the_old_version(how, reason, done):
     assert counted(failure.reason).startswith(reason)
     assert failure.done == done
     assert swarm.service("st_a")["Spec"] == before
-    if how == "paused":
-        assert failure.exit_code == 3
+    assert failure.exit_code == 3
 
 
 def test_a_failed_recreation_brings_the_old_service_back():

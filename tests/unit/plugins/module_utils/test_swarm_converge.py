@@ -277,7 +277,19 @@ def test_the_task_that_paused_the_update_is_found():
     watch = Watch("st_a", "id")
     watch.look(entry(update="updating"), [task("t9", "failed"), task("zz", "failed")], NODES, 0)
     assert watch.look(entry(update="paused"), [], NODES, 1).task["ID"] == "t9"
-    assert Watch("st_a", "id").look(entry(update="paused"), [], NODES, 1).task == {"ID": "t9"}
+    assert watch.blamed == "t9"
+
+
+def test_the_blame_of_a_rollback_is_kept():
+    watch = Watch("st_a", "id")
+    watch.look(entry(update="rollback_started"), [], NODES, 0)
+    done = entry(update="rollback_completed")
+    done["UpdateStatus"]["Message"] = "rollback completed"
+    verdict = watch.look(done, [], NODES, 1)
+    assert verdict.reason == (
+        "the update was rolled back by Swarm (update rollback_started due to failure of task t9)"
+    )
+    assert watch.blamed == "t9"
 
 
 def test_someone_else_writes_meanwhile():

@@ -133,12 +133,13 @@ def test_a_network_that_no_list_shows_is_looked_up():
     [
         ({"LocalNodeState": "inactive"}, "found a Docker Engine that is in no Swarm"),
         ({"LocalNodeState": "locked"}, "found a manager that is locked since its restart"),
-        ({"LocalNodeState": "pending"}, "found a node that is still joining the Swarm"),
+        ({"LocalNodeState": "pending"}, "found a node that is still joining a Swarm"),
         (
             {"LocalNodeState": "error", "Error": "certificate expired"},
             "found a node in the state error: certificate expired",
         ),
         ({"LocalNodeState": "active", "ControlAvailable": False}, "found a worker"),
+        ({"LocalNodeState": "unheard of"}, "found a node in the state unheard of"),
     ],
 )
 def test_no_manager_is_told_by_its_state(swarm_info, found):
@@ -146,9 +147,7 @@ def test_no_manager_is_told_by_its_state(swarm_info, found):
     swarm.info = {"Swarm": {"ControlAvailable": False, **swarm_info}}
     with pytest.raises(observe.NoManager) as caught:
         observe.observe(swarm, "st", stack({}))
-    assert f"Cannot manage stacks here: {found}, wanted a manager of an active Swarm, set " in str(
-        caught.value
-    )
+    assert f"Cannot manage stacks here: {found}, wanted a manager of an active Swarm" in str(caught.value)
     assert caught.value.state == swarm_info["LocalNodeState"]
 
 

@@ -66,20 +66,20 @@ def run(monkeypatch, **keys):
 
 
 def test_deploy_then_nothing(swarm, monkeypatch):
-    first = run(monkeypatch, _desired=stack({"a": {}})).result
+    first = run(monkeypatch, desired=stack({"a": {}})).result
     assert (first["changed"], first["actions"]) == (True, ["Created the service st_a"])
     assert first["services"] == {"st_a": {"action": "create", "state": "running", "replicas": "1/1"}}
     assert first["engine"]["writes"] == 1 and first["engine"]["api_version"] == "1.45"
     assert "diff" not in first
     swarm.writes = swarm.reads = 0
-    second = run(monkeypatch, _desired=stack({"a": {}}), diff=True).result
+    second = run(monkeypatch, desired=stack({"a": {}}), diff=True).result
     assert (second["changed"], second["plan"], second["actions"]) == (False, [], [])
     assert second["engine"] == {"api_version": "1.45", "reads": 4, "writes": 0}
     assert "diff" not in second
 
 
 def test_check_mode_prints_and_writes_nothing(swarm, monkeypatch):
-    module = run(monkeypatch, _desired=stack({"a": {}}), check_mode=True, diff=True)
+    module = run(monkeypatch, desired=stack({"a": {}}), check_mode=True, diff=True)
     assert module.result["changed"] is True and swarm.writes == 0
     assert module.result["diff"]["prepared"].startswith("+ service st_a (create; tasks start)\n")
     assert module.result["services"] == {"st_a": {"action": "create"}}
@@ -87,7 +87,7 @@ def test_check_mode_prints_and_writes_nothing(swarm, monkeypatch):
 
 
 def test_absent(swarm, monkeypatch):
-    run(monkeypatch, _desired=stack({"a": {}}))
+    run(monkeypatch, desired=stack({"a": {}}))
     result = run(monkeypatch, state="absent", prune=False).result
     assert result["actions"] == ["Removed the service st_a"]
     assert run(monkeypatch, state="absent").result["changed"] is False
@@ -112,16 +112,16 @@ def test_check_mode_on_a_bare_host(swarm, monkeypatch, why):
         swarm.info = {"Swarm": {"LocalNodeState": "inactive", "ControlAvailable": False}}
         reason = "the Engine is in no Swarm"
     desired = stack({"a": {}}, external_networks=["fleet_public"])
-    module = run(monkeypatch, _desired=desired, check_mode=True)
+    module = run(monkeypatch, desired=desired, check_mode=True)
     assert module.result["changed"] is True and not module.result.get("failed")
     assert module.warnings == [f"Planned against an empty Swarm, because {reason}; {NO_SWARM}"]
     assert run(monkeypatch, state="absent", check_mode=True).result["changed"] is False
-    assert run(monkeypatch, _desired=desired).result["failed"]
+    assert run(monkeypatch, desired=desired).result["failed"]
 
 
 def test_a_missing_sdk_is_told_as_ansible_does(monkeypatch):
     monkeypatch.setattr(module_file.engines, "SDK_IMPORT_ERROR", "Traceback: no docker")
-    result = run(monkeypatch, _desired=stack({})).result
+    result = run(monkeypatch, desired=stack({})).result
     assert "Failed to import the required Python library (docker)" in result["msg"]
     assert result["exception"] == "Traceback: no docker"
 
@@ -129,14 +129,14 @@ def test_a_missing_sdk_is_told_as_ansible_does(monkeypatch):
 @pytest.mark.parametrize(("state", "check_mode"), [("locked", True), ("locked", False), ("inactive", False)])
 def test_no_manager(swarm, monkeypatch, state, check_mode):
     swarm.info = {"Swarm": {"LocalNodeState": state, "ControlAvailable": False}}
-    result = run(monkeypatch, _desired=stack({}), check_mode=check_mode).result
+    result = run(monkeypatch, desired=stack({}), check_mode=check_mode).result
     assert result["msg"].startswith("Cannot manage stacks here: found ")
-    assert result["error"]["wanted"] == "a manager of an active Swarm"
+    assert result["error"]["wanted"].startswith("a manager of an active Swarm")
 
 
 def test_a_failed_deploy_keeps_what_is_known(swarm, monkeypatch):
     swarm.behave["st_a"] = "ends"
-    result = run(monkeypatch, _desired=stack({"a": {}, "b": {}})).result
+    result = run(monkeypatch, desired=stack({"a": {}, "b": {}})).result
     assert result["failed"] and result["changed"]
     assert result["msg"].startswith(
         "The stack did not converge (st): 1 service(s) failed.\nst_a: it ended and"
@@ -150,7 +150,7 @@ def test_nothing_done_is_not_changed(swarm, monkeypatch):
     swarm.fail_next = [
         engines.EngineError("The Docker Engine refused to write", "/services/create", 400, "bad spec")
     ]
-    result = run(monkeypatch, _desired=stack({"a": {}})).result
+    result = run(monkeypatch, desired=stack({"a": {}})).result
     assert (result["changed"], result["msg"]) == (
         False,
         "Cannot create the service (st_a) - bad spec.",
@@ -161,8 +161,8 @@ def test_secrets_stay_out_of_everything(swarm, monkeypatch):
     desired = stack({"a": {"env": ["PIN=\x02PIN\x03"]}})
     module = run(
         monkeypatch,
-        _desired=desired,
-        _secret_values={"PIN": "hunter2", "secret:x": "aHVudGVyMw=="},
+        desired=desired,
+        secret_values={"PIN": "hunter2", "secret:x": "aHVudGVyMw=="},
         diff=True,
     )
     assert "hunter" not in str(module.result)
@@ -179,7 +179,8 @@ def test_without_its_action_plugin(swarm, monkeypatch):
 
 def test_documentation_and_options_agree():
     documented = yaml.safe_load(module_file.DOCUMENTATION)["options"]
-    assert set(documented) == set(ARGUMENT_SPEC)
-    for name, option in ARGUMENT_SPEC.items():
+    options = {**ARGUMENT_SPEC, **INTERNAL_SPEC}
+    assert set(documented) == set(options)
+    for name, option in options.items():
         for key in ("type", "default", "choices", "required", "elements"):
             assert documented[name].get(key) == option.get(key), (name, key)

@@ -81,6 +81,12 @@ def subnet_of(network: Network) -> str:
 def ensure_network(client: docker.DockerClient, lab: str, inventory: Path) -> Network:
     network = find_network(client, lab)
     if network:
+        made_for = network.attrs["Labels"].get(INVENTORY)
+        if made_for != str(inventory):
+            raise LabError(
+                f"The lab {lab} belongs to another inventory: found {made_for}, wanted {inventory}. "
+                f"Remove it with `python3 -m lab down --name {lab}`, or choose another --name."
+            )
         return network
     subnet = choose_subnet([*_engine_subnets(client), *_machine_routes()])
     with step(f"Create the network {network_name(lab)}") as now:

@@ -26,6 +26,7 @@ from . import base, build, catalog
 from .report import LabError, step
 
 CONTAINER = "gpufleet-registry"
+FILLING = "gpufleet-registry-filling"
 ROLE = "gpufleet.lab.registry"  # label of the container
 ALIAS, PORT = "registry.lab", 5000
 EMPTY, FILLED, SHARED = (
@@ -116,8 +117,8 @@ def _member(image: catalog.Image) -> bytes:
 def _fill(client: docker.DockerClient, wanted: list[catalog.Image], target: str) -> None:
     """Push every image into an empty registry, and commit it."""
     with step(f"Push {len(wanted)} images into the registry") as now:
-        _remove_container(client)
-        container = _run(client, EMPTY)
+        # Beside the one that serves the labs that stand; `ensure` exchanges the two.
+        container = _run(client, EMPTY, FILLING)
         try:
             place = push_address(container)
             first, *others = sorted(
@@ -133,7 +134,7 @@ def _fill(client: docker.DockerClient, wanted: list[catalog.Image], target: str)
             repository, _, tag = FILLED.partition(":")
             container.commit(repository, tag, conf={"Labels": {build.OURS: target}})
         finally:
-            _remove_container(client)
+            container.remove(force=True, v=True)
 
 
 def _push(client: docker.DockerClient, image: catalog.Image, place: str) -> None:
@@ -161,10 +162,12 @@ def push_address(container: Container) -> str:
     return f"{bound['HostIp']}:{bound['HostPort']}"
 
 
-def _run(client: docker.DockerClient, image: str) -> Container:
+def _run(client: docker.DockerClient, image: str, name: str) -> Container:
+    for left_over in client.containers.list(all=True, filters={"name": f"^/{name}$"}):
+        left_over.remove(force=True, v=True)
     container = client.containers.run(
         image,
-        name=CONTAINER,
+        name=name,
         hostname=ALIAS,
         detach=True,
         ports={f"{PORT}/tcp": ("127.0.0.1", None)},
@@ -204,7 +207,7 @@ def ensure(client: docker.DockerClient, network: Network, address: str) -> None:
         container = None
     if not container:
         with step("Start the registry"):
-            container = _run(client, FILLED)
+            container = _run(client, FILLED, CONTAINER)
             for other, there in others:
                 other.connect(container, aliases=[ALIAS], ipv4_address=there)
     elif container.status != "running":

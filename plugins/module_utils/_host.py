@@ -470,7 +470,7 @@ def read_engine(path=ENGINE_SOCKET, timeout=ENGINE_TIMEOUT):
 
 
 def config_error(path=DAEMON_CONFIG):
-    """Return where and why the Engine's configuration is no JSON object, or None. It may be missing or empty."""
+    """Return why and where the Engine's configuration is no JSON object, or None. It may be missing."""
     try:
         Document(read_text(path), path)
     except DocumentError as error:

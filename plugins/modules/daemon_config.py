@@ -135,7 +135,8 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Rotate the logs of containers and pull through a mirror gpufleet.swarm.daemon_config:
+- name: Rotate the logs of containers and pull through a mirror
+  gpufleet.swarm.daemon_config:
     owner: docker
     data:
       log-driver: json-file
@@ -144,7 +145,8 @@ EXAMPLES = r"""
         max-file: "3"
       registry-mirrors: [https://mirror.example.org]
 
-- name: Own one runtime and leave the others alone gpufleet.swarm.daemon_config:
+- name: Own one runtime and leave the others alone
+  gpufleet.swarm.daemon_config:
     owner: nvidia
     data:
       default-runtime: nvidia
@@ -153,16 +155,19 @@ EXAMPLES = r"""
           path: nvidia-container-runtime
           args: []
 
-- name: Add one registry to a list that others fill as well gpufleet.swarm.daemon_config:
+- name: Add one registry to a list that others fill as well
+  gpufleet.swarm.daemon_config:
     owner: registry
     list_items:
       insecure-registries: ["registry.example.org:5000"]
 
-- name: Restart a node that was drained, for what an earlier call left to do gpufleet.swarm.daemon_config:
+- name: Restart a node that was drained, for what an earlier call left to do
+  gpufleet.swarm.daemon_config:
     state: applied
     restart: allowed
 
-- name: Take back everything the docker role has set gpufleet.swarm.daemon_config:
+- name: Take back everything the docker role has set
+  gpufleet.swarm.daemon_config:
     owner: docker
     state: absent
 """

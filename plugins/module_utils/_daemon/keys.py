@@ -259,7 +259,7 @@ def _registries(value, info, attributes):
         name for name, index in (service.get("IndexConfigs") or {}).items() if not index.get("Secure", True)
     }
     found |= set(service.get("InsecureRegistryCIDRs") or [])
-    bare = {str(name).split("://")[-1] for name in value}
+    bare = {str(name).rsplit("://", maxsplit=1)[-1] for name in value}
     return sorted(bare), sorted(bare & found)
 
 

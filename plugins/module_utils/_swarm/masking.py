@@ -18,7 +18,6 @@ import re
 from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import FleetError
 
 MARKER = re.compile("\x02([^\x02\x03]*)\x03")
-_RAW_MARKER = re.compile(b"\x02([^\x02\x03]*)\x03")
 
 # The compose paths that hold a secret, so that a later plan knows what it must not show of this version.
 FIELDS_LABEL = "gpufleet.secret_fields"
@@ -43,29 +42,12 @@ def has_marker(value):
 def resolve(value, secrets):
     """Return ``value`` with every marker replaced. FleetError names a secret that was not handed over."""
     if isinstance(value, dict):
-        return {
-            key: _resolve_data(child, secrets) if key == "Data" else resolve(child, secrets)
-            for key, child in value.items()
-        }
+        return {key: resolve(child, secrets) for key, child in value.items()}
     if isinstance(value, list):
         return [resolve(child, secrets) for child in value]
     if isinstance(value, str):
         return MARKER.sub(lambda found: _value(found.group(1), secrets), value)
     return value
-
-
-def _resolve_data(data, secrets):
-    """The Data of a secret is one marker; that of a config is base64 with markers inside, or any binary."""
-    if not isinstance(data, str) or MARKER.search(data):
-        return resolve(data, secrets)
-    raw = base64.b64decode(data)
-
-    def fill(found):
-        name = found.group(1).decode("utf-8", "replace")
-        return _value(name, secrets).encode() if name in secrets else found.group(0)
-
-    filled = _RAW_MARKER.sub(fill, raw)
-    return data if filled == raw else base64.b64encode(filled).decode()
 
 
 def _value(name, secrets):

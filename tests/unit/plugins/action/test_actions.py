@@ -107,7 +107,7 @@ HOST = {
     "architecture": "x86_64", "memory_bytes": 4e9, "cgroup_controllers": ["cpu"],
     "features": {"overlay": True, "vxlan": True, "ipvs": False},
     "storage": {"path": "/", "free_bytes": 4e10}, "addresses": [], "routes": [], "listening": [],
-    "docker": {"installed": True, "answering": True, "error": None, **NO_ENGINE},
+    "docker": {"installed": True, "answering": True, "error": None, "config_error": None, **NO_ENGINE},
     "swarm": NO_SWARM,
 }
 ASKED = {

@@ -116,8 +116,8 @@ def test_each_key_has_effects_that_exist(name):
     assert keys.strongest([key.set, key.removed]) == key.removed
 
 
-# What the Engine's reload functions take over (daemon/reload.go, daemon/reload_unix.go), and its command for the
-# authorization plugins.
+# What the Engine's reload functions take over (daemon/reload.go, daemon/reload_unix.go), and its command for
+# the authorization plugins.
 RELOADED = {
     "authorization-plugins",
     "debug",

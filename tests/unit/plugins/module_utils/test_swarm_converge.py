@@ -10,7 +10,8 @@ from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.assess impor
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.converge import Converger
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.engine import EngineError
 
-from tests.unit.fake_swarm import FakeSwarm, service
+from tests.unit.fake_swarm import FakeSwarm
+from tests.unit.stacks import service
 
 UP, DOWN = {"Status": {"State": "ready"}}, {"Status": {"State": "down"}}
 NODES = {"n1": UP, "n2": UP, "dead": DOWN}
@@ -344,10 +345,3 @@ def test_a_manager_may_be_away_for_an_election(away, passes):
     else:
         with pytest.raises(EngineError, match="does not have a leader"):
             converger.wait([watch])
-
-
-def test_polling_slows_down():
-    swarm = FakeSwarm()
-    swarm.behave["st_a"] = "pending"
-    Converger(swarm, 50, swarm.clock, swarm.sleep).wait([start(swarm)])
-    assert swarm.reads < 3 * 60

@@ -9,7 +9,8 @@ import pytest
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import engine as engines
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import normalise, observe
 
-from tests.unit.fake_swarm import FakeSwarm, content, network, service, stack
+from tests.unit.fake_swarm import FakeSwarm
+from tests.unit.stacks import content, network, service, stack
 
 
 def build(swarm, wanted):

@@ -11,8 +11,9 @@ import pytest
 from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import FleetError
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import observe, plan, wanted
 
-from tests.unit.fake_swarm import FakeSwarm, content, network, service, stack
+from tests.unit.fake_swarm import FakeSwarm
 from tests.unit.plugins.module_utils.test_swarm_observe import build
+from tests.unit.stacks import content, network, service, stack
 
 
 def planned(before, after, secrets=None, old_secrets=None, prune=True, prepare=None):

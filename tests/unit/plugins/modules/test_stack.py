@@ -15,7 +15,8 @@ from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.options impo
 )
 from ansible_collections.gpufleet.swarm.plugins.modules import stack as module_file
 
-from tests.unit.fake_swarm import FakeSwarm, stack
+from tests.unit.fake_swarm import FakeSwarm
+from tests.unit.stacks import stack
 
 
 class Ended(Exception):

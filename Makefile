@@ -8,10 +8,10 @@ export LAB_HOSTS LAB_MANAGERS
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-full lint sanity units molecule bench lab lab-down status build picture clean
+.PHONY: help venv demo test test-full integration lint sanity units molecule bench lab lab-down status build picture clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv:  ## the controller's virtual environment, pinned, in .venv
 	@$(PYTHON) scripts/venv.py
@@ -22,8 +22,11 @@ demo: venv  ## three hosts of the lab, from nothing to LinTO over HTTPS
 test: venv  ## lint, unit tests, ansible-test sanity, and whole fleets in the lab
 	@$(VENV) scripts/run.py test
 
-test-full: venv  ## `make test` and every further molecule scenario
+test-full: venv  ## `make test`, then the slow tests of modules and roles on live Engines
 	@$(VENV) scripts/run.py test-full
+
+integration: venv  ## the slow tests alone, on two hosts each
+	@$(VENV) scripts/run.py integration
 
 lint: venv  ## ruff, yamllint, ansible-lint
 	@$(VENV) scripts/run.py lint

@@ -80,6 +80,12 @@ def lab_up() -> Step:
     )
 
 
+def with_lab(name: str, purpose: str, tests: str, *options: str) -> Step:
+    """Return a step that runs tests of tests/integration on two hosts of their own."""
+    command = (sys.executable, "-m", "pytest", "-q", f"tests/integration/{tests}")
+    return python(f"{name} tests", purpose, "scripts/with_lab.py", name, "2", *options, "--", *command)
+
+
 def scenarios() -> list[str]:
     """Return the names of the molecule scenarios on disk."""
     return sorted(path.parent.name for path in ROOT.glob("molecule/*/molecule.yml"))
@@ -96,15 +102,11 @@ LINT = [
 ]
 SANITY = [python("sanity", "ansible-test sanity on the built collection", "tests/sanity/run.py")]
 UNITS = [pytest("unit", "tests that need no host")]
-# The tests that make a small fleet of their own, or play an Engine; each in the order of what it costs.
-FURTHER = [
-    pytest(folder, purpose)
-    for folder, purpose in (
-        ("differential", "our objects against those of docker stack deploy"),
-        ("integration", "modules and roles against a live Engine"),
-        ("faults", "bad input and broken hosts"),
-    )
-    if (ROOT / "tests" / folder).is_dir()
+# The tests that make a small fleet of their own; each in the order of what it costs.
+FURTHER = [pytest("faults", "bad input and broken hosts")]
+INTEGRATION = [
+    with_lab("docker", "the docker role on bare hosts, from two repositories", "test_docker_role.py"),
+    with_lab("stack", "the stack module against live Engines", "test_stack_module.py", "--fleet"),
 ]
 SCENARIOS = ("single", "fleet")
 DEMO = [
@@ -125,7 +127,8 @@ def goals(argument: str | None) -> dict[str, list[Step]]:
         "units": UNITS,
         "molecule": [molecule(argument)] if argument else list(map(molecule, scenarios())),
         "test": test,
-        "test-full": [*test, *rest],
+        "integration": INTEGRATION,
+        "test-full": [*test, *INTEGRATION, *rest],
     }
 
 

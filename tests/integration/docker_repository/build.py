@@ -5,8 +5,8 @@
 
     python3 build.py FOLDER DISTRIBUTION CODENAME VERSION...
 
-Runs as root on a host of the lab, which has apt, dpkg and gnupg. The first version of docker-ce,
-docker-ce-cli and containerd.io holds the files of the distribution's packages, as docker.io conflicts with
+Runs as root on a host of the lab, which has apt, dpkg and gnupg. The first version of docker-ce and
+docker-ce-cli, and containerd.io, hold the files of the distribution's packages, as docker.io conflicts with
 docker-ce and could not lie beneath it; the other versions are empty. Run again on a folder that is there, it
 only signs with a new key, as when Docker renews its own.
 """
@@ -23,7 +23,8 @@ import tempfile
 from pathlib import Path
 
 # What each package is made of. docker-cli is a package of its own from Debian 13 on.
-PACKAGES = {"docker-ce": "docker.io", "docker-ce-cli": "docker-cli", "containerd.io": "containerd"}
+PACKAGES = {"docker-ce": "docker.io", "docker-ce-cli": "docker-cli"}
+CONTAINERD = ("containerd.io", "1.7.0-1~lab", "containerd")
 
 
 def unpack(package: str, folder: Path) -> bool:
@@ -115,6 +116,7 @@ def main(folder: str, distribution: str, codename: str, *versions: str) -> None:
         pool.mkdir(parents=True)
         binary.mkdir(parents=True)
         subprocess.run(["apt-get", "update"], check=True)
+        build_package(pool, *CONTAINERD)
         for version in versions:
             for name, source in PACKAGES.items():
                 build_package(pool, name, version, source if version == versions[0] else None)

@@ -142,7 +142,8 @@ def test_config_file_of_the_command_line(daemon, tmp_path):
         (["--config-file", "/b"], "/b"),
         (["-D"], None),
     ):
-        process = subprocess.Popen(["/bin/sh", "-c", "sleep 60", "x", *arguments])
+        # A shell that waits by itself: one that starts a last command may become it, and lose its arguments.
+        process = subprocess.Popen(["/bin/sh", "-c", "read line", "x", *arguments], stdin=subprocess.PIPE)
         try:
             (tmp_path / "docker.pid").write_text(str(process.pid))
             assert daemon.config_file() == expected

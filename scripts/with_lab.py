@@ -5,8 +5,8 @@
 
     python scripts/with_lab.py NAME HOSTS [--fleet] -- COMMAND...
 
-With --fleet the hosts are a Swarm with its ingress, and no system, before the command starts. The lab is removed
-afterwards, whatever became of the command, whose exit code is returned.
+With --fleet the hosts are a Swarm with its ingress, and no system, before the command starts. The lab is
+removed afterwards, whatever became of the command, whose exit code is returned.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from ansible_collections.gpufleet.swarm.plugins.module_utils._daemon.document im
     Document,
     DocumentError,
 )
+from ansible_collections.gpufleet.swarm.plugins.module_utils._engine_socket import SocketConnection
 from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import FleetError
 
 DAEMON_CONFIG = "/etc/docker/daemon.json"
@@ -404,17 +405,11 @@ class EngineError(FleetError):
         super().__init__("The Docker Engine could not be read", f"GET {path}", found, option=option)
 
 
-class Engine(http.client.HTTPConnection):
+class Engine(SocketConnection):
     """Reads the Docker Engine API over its socket. One connection serves all requests."""
 
     def __init__(self, path=ENGINE_SOCKET, timeout=ENGINE_TIMEOUT):
-        super().__init__("localhost", timeout=timeout)
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
+        super().__init__(path, timeout)
 
     def get(self, path):
         """Return the JSON of a GET. OSError: nothing listens there. EngineError: any other failure."""

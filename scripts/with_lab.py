@@ -35,6 +35,8 @@ def main() -> int:
         lab = [sys.executable, "-m", "lab"]
         place = ["--name", options.name, "--inventory", inventory]
         try:
+            # An earlier run that was killed may have left its hosts.
+            subprocess.run([*lab, "down", *place], cwd=ROOT, check=True)
             subprocess.run([*lab, "up", *place, "--hosts", options.hosts], cwd=ROOT, check=True)
             if options.fleet:
                 play = ["ansible-playbook", "-i", inventory, "site.yml", *BARE_SWARM]

@@ -258,6 +258,8 @@ journal:
   type: str
 """
 
+import json
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.swarm.plugins.module_utils._daemon.editor import Editor, passwords
 from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import FleetError
@@ -286,7 +288,7 @@ def main():
         supports_check_mode=True,
     )
     # What a URL in the options has as password must not come back with the result.
-    module.no_log_values.update(passwords(module.jsonify(module.params)))
+    module.no_log_values.update(passwords(json.dumps(module.params)))
     for option in ("timeout", "backup_keep"):
         if module.params[option] < 1:
             module.fail_json(msg=f"{option} must be at least 1, found {module.params[option]}.")

@@ -55,10 +55,12 @@ class Fleet:
 def inventory(tmp_path_factory):
     """Make the hosts, and remove them after the last test."""
     folder = tmp_path_factory.mktemp("faults") / "fleet"
-    lab = [sys.executable, "-m", "lab"]
-    subprocess.run([*lab, "up", "--name", LAB, "--hosts", "2", "--inventory", folder], cwd=ROOT, check=True)
+    lab, place = [sys.executable, "-m", "lab"], ["--name", LAB, "--inventory", folder]
+    # An earlier run that was killed may have left its hosts.
+    subprocess.run([*lab, "down", *place], cwd=ROOT, check=True)
+    subprocess.run([*lab, "up", *place, "--hosts", "2"], cwd=ROOT, check=True)
     yield folder
-    subprocess.run([*lab, "down", "--name", LAB, "--inventory", folder], cwd=ROOT, check=True)
+    subprocess.run([*lab, "down", *place], cwd=ROOT, check=True)
 
 
 @pytest.fixture

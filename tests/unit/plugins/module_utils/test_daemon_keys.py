@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from ansible_collections.gpufleet.swarm.plugins.module_utils._daemon import keys
 
@@ -142,6 +145,27 @@ RELOADED = {
 
 def test_exactly_these_keys_are_reloaded():
     assert {name for name, key in keys.KEYS.items() if key.set == "reload"} == RELOADED
+
+
+def test_the_page_lists_the_keys_as_they_are():
+    page = Path(__file__).parents[4].joinpath("docs", "daemon_config.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| ") and line.count("|") == 3]
+    listed = {
+        effect.strip(): set(re.findall(r"`([a-z-]+)`", names)) for _, effect, names, _ in map(split_row, rows)
+    }
+
+    def having(set_, removed):
+        return {name for name, key in keys.KEYS.items() if (key.set, key.removed) == (set_, removed)}
+
+    assert listed["reload, and a reload when removed"] == having("reload", "reload")
+    assert listed["reload, but a restart when removed: the daemon keeps the last value"] == having(
+        "reload", "restart"
+    )
+    assert listed["nothing"] == having("none", "none")
+
+
+def split_row(line):
+    return line.split("|")
 
 
 INFO = {

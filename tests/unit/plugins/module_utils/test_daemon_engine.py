@@ -61,6 +61,17 @@ def server(tmp_path):
     server.server_close()
 
 
+def read(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def wait_for(true):
+    deadline = time.monotonic() + 5
+    while not true() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
 @pytest.fixture
 def process(tmp_path):
     """A process whose name is the daemon's, and its pid file."""
@@ -68,11 +79,7 @@ def process(tmp_path):
     shutil.copy(shutil.which("sleep"), program)
     process = subprocess.Popen([str(program), "60"])
     (tmp_path / "docker.pid").write_text(str(process.pid))
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        with open(f"/proc/{process.pid}/comm") as file:
-            if file.read().strip() == "dockerd":
-                break
+    wait_for(lambda: read(f"/proc/{process.pid}/comm") == "dockerd\n")
     yield process
     process.kill()
     process.wait()
@@ -136,20 +143,21 @@ def test_info_where_nobody_listens(daemon, process):
     assert daemon.info() is None
 
 
-def test_config_file_of_the_command_line(daemon, tmp_path):
-    for arguments, expected in (
-        (["--config-file=/a"], "/a"),
-        (["--config-file", "/b"], "/b"),
-        (["-D"], None),
-    ):
-        # A shell that waits by itself: one that starts a last command may become it, and lose its arguments.
-        process = subprocess.Popen(["/bin/sh", "-c", "read line", "x", *arguments], stdin=subprocess.PIPE)
-        try:
-            (tmp_path / "docker.pid").write_text(str(process.pid))
-            assert daemon.config_file() == expected
-        finally:
-            process.kill()
-            process.wait()
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [(["--config-file=/a"], "/a"), (["--config-file", "/b"], "/b"), (["-D"], None)],
+)
+def test_config_file_of_the_command_line(daemon, tmp_path, arguments, expected):
+    # A shell that waits by itself: one that starts a last command may become it, and lose its arguments.
+    process = subprocess.Popen(["/bin/sh", "-c", "read line", "x", *arguments], stdin=subprocess.PIPE)
+    try:
+        # The kernel lets us go on a moment before the new program's command line is in place.
+        wait_for(lambda: read(f"/proc/{process.pid}/cmdline"))
+        (tmp_path / "docker.pid").write_text(str(process.pid))
+        assert daemon.config_file() == expected
+    finally:
+        process.kill()
+        process.wait()
 
 
 RELOADED = {"debug": "true"}

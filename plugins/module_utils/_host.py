@@ -4,11 +4,13 @@
 """What a host is, read with the standard library alone. Private: may change in any release.
 
 The upper half parses text and bytes and knows no file; the lower half (``read_*``, ``collect``) reads the
-kernel's files, its netlink socket and the Engine's socket. Nothing here writes, loads a kernel module or
-starts a program. It runs on hosts that have no Docker and on any Python that ansible-core 2.19 supports.
+kernel's files, its netlink socket and the Engine's socket, and asks dpkg-query about packages. Nothing here
+writes or loads a kernel module. It runs on hosts that have no Docker and on any Python that ansible-core 2.19
+supports.
 """
 from __future__ import annotations
 
+import hashlib
 import http.client
 import ipaddress
 import json
@@ -19,6 +21,7 @@ import shutil
 import socket
 import stat
 import struct
+import subprocess
 import sys
 import time
 from importlib import metadata
@@ -109,6 +112,24 @@ def parse_sockets(text, protocol):
         for row in rows
         if len(row) > 9 and row[3] == state
     ]
+
+
+# dpkg-query(1): the wanted and the actual state are words of their own, so that "hold" is no installed state.
+PACKAGE_FORMAT = "${Package}\t${db:Status-Want}\t${db:Status-Status}\t${Version}\n"
+
+
+def parse_packages(text):
+    """Return ``{name: {want, status, version}}`` of dpkg-query's output in PACKAGE_FORMAT.
+
+    A package that is known but not installed has the version "". One of several architectures is listed once
+    for each; an installed one then counts.
+    """
+    packages = {}
+    for line in text.splitlines():
+        name, want, status, version = line.split("\t")
+        if packages.get(name, {}).get("status") != "installed":
+            packages[name] = {"want": want, "status": status, "version": version}
+    return packages
 
 
 # --- netlink (rtnetlink(7)) -------------------------------------------------------------------------------
@@ -374,6 +395,9 @@ def read_storage(path):
     }
 
 
+# The largest file whose content is hashed: what roles compare are small files that they have written.
+HASHED_BYTES = 1 << 20
+
 KINDS = (
     ("file", stat.S_ISREG), ("directory", stat.S_ISDIR), ("link", stat.S_ISLNK), ("socket", stat.S_ISSOCK),
     ("block", stat.S_ISBLK), ("character", stat.S_ISCHR), ("fifo", stat.S_ISFIFO),
@@ -388,14 +412,36 @@ def read_path(path):
         except FileNotFoundError:
             found = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
-        return {"exists": False, "type": None, "mode": None, "uid": None, "gid": None}
+        return {"exists": False, "type": None, "mode": None, "uid": None, "gid": None, "sha256": None}
     return {
         "exists": True,
         "type": next((name for name, matches in KINDS if matches(found.st_mode)), "other"),
         "mode": format(stat.S_IMODE(found.st_mode), "04o"),
         "uid": found.st_uid,
         "gid": found.st_gid,
+        "sha256": read_hash(path) if stat.S_ISREG(found.st_mode) and found.st_size <= HASHED_BYTES else None,
     }
+
+
+def read_hash(path):
+    """Return the SHA-256 of a file's content in hexadecimal, or None if this user may not read it."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
+    except OSError:
+        return None
+
+
+def read_packages(names):
+    """Return what dpkg knows of these packages, as parse_packages() does. It is silent about others."""
+    if not names:
+        return {}
+    query = ["dpkg-query", "--show", "--showformat", PACKAGE_FORMAT, *names]
+    # Its exit code is 1 if it does not know every one, which is no failure here.
+    done = subprocess.run(query, capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 1):
+        raise FleetError("The state of the packages could not be read", " ".join(query[:2]), done.stderr.strip())
+    return parse_packages(done.stdout)
 
 
 class EngineError(FleetError):
@@ -473,7 +519,7 @@ def config_error(path=DAEMON_CONFIG):
     return None
 
 
-def collect(paths, storage_path=None, engine_socket=ENGINE_SOCKET):
+def collect(paths, packages=(), storage_path=None, engine_socket=ENGINE_SOCKET):
     """Return everything about this host, as documented in the module host_info."""
     kernel = os.uname().release
     cgroup_version, controllers = read_cgroups()
@@ -496,6 +542,7 @@ def collect(paths, storage_path=None, engine_socket=ENGINE_SOCKET):
         "routes": parse_routes(read_netlink(RTM_GETROUTE, struct.pack("=BBBBBBBBI", *[0] * 9))),
         "listening": read_listening(),
         "paths": {path: read_path(path) for path in paths},
+        "packages": read_packages(packages),
         "docker": docker,
         "swarm": swarm,
     }

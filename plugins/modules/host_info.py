@@ -22,6 +22,11 @@ options:
     type: list
     elements: path
     default: []
+  packages:
+    description: Names of Debian packages to look up, reported in RV(host.packages).
+    type: list
+    elements: str
+    default: []
   storage_path:
     description:
       - The path whose file system is measured in RV(host.storage). The nearest parent that exists is taken.
@@ -133,11 +138,19 @@ host:
       returned: success
     paths:
       description:
-        - For each of O(paths) C(exists), C(type) (V(file), V(directory), V(link), ...), C(mode), C(uid) and
-          C(gid).
+        - For each of O(paths) C(exists), C(type) (V(file), V(directory), V(link), ...), C(mode), C(uid),
+          C(gid) and C(sha256), the hash of the content of a regular file of at most 1 MiB that this user may
+          read, else null.
       type: dict
       returned: success
-      sample: {/srv/data: {exists: true, type: directory, mode: "0755", uid: 0, gid: 0}}
+      sample: {/srv/data: {exists: true, type: directory, mode: "0755", uid: 0, gid: 0, sha256: null}}
+    packages:
+      description:
+        - For each of O(packages) that dpkg knows C(want) (V(install), V(hold), ...), C(status) (V(installed),
+          V(not-installed), V(config-files), ...) and C(version), in the words of dpkg-query(1).
+      type: dict
+      returned: success
+      sample: {docker.io: {want: hold, status: installed, version: 26.1.5+dfsg1-9+b9}}
     docker:
       description: The Docker Engine. What cannot be known is null or empty.
       type: dict
@@ -263,6 +276,7 @@ clock:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import FleetError
 from ansible_collections.gpufleet.swarm.plugins.module_utils._host import collect
 
 
@@ -270,12 +284,15 @@ def main():
     module = AnsibleModule(
         argument_spec={
             "paths": {"type": "list", "elements": "path", "default": []},
+            "packages": {"type": "list", "elements": "str", "default": []},
             "storage_path": {"type": "path"},
         },
         supports_check_mode=True,
     )
     try:
-        host = collect(module.params["paths"], module.params["storage_path"])
+        host = collect(module.params["paths"], module.params["packages"], module.params["storage_path"])
+    except FleetError as error:
+        module.fail_json(msg=str(error), error=error.as_result())
     except OSError as error:
         module.fail_json(msg=f"Cannot read this host: {error}.")
     module.exit_json(changed=False, host=host)

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import json
 import os
@@ -15,6 +16,7 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 from ansible_collections.gpufleet.swarm.plugins.module_utils import _host
+from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import FleetError
 
 OS_RELEASES = {
     "debian": (
@@ -321,14 +323,59 @@ def test_paths(tmp_path):
     (tmp_path / "file").chmod(0o640)
     (tmp_path / "nowhere").symlink_to("missing")
     (tmp_path / "to_file").symlink_to("file")
-    mine = {"exists": True, "uid": os.getuid(), "gid": (tmp_path / "file").stat().st_gid}
-    assert _host.read_path(str(tmp_path / "file")) == {**mine, "type": "file", "mode": "0640"}
-    assert _host.read_path(str(tmp_path / "to_file")) == {**mine, "type": "file", "mode": "0640"}
+    mine = {
+        "exists": True,
+        "type": "file",
+        "mode": "0640",
+        "uid": os.getuid(),
+        "gid": (tmp_path / "file").stat().st_gid,
+        "sha256": hashlib.sha256(b"x").hexdigest(),
+    }
+    assert _host.read_path(str(tmp_path / "file")) == mine
+    assert _host.read_path(str(tmp_path / "to_file")) == mine
     assert _host.read_path(str(tmp_path / "nowhere"))["type"] == "link"
-    assert _host.read_path(str(tmp_path))["type"] == "directory"
-    nothing = {"exists": False, "type": None, "mode": None, "uid": None, "gid": None}
+    folder = _host.read_path(str(tmp_path))
+    assert (folder["type"], folder["sha256"]) == ("directory", None)
+    nothing = dict.fromkeys(mine, None) | {"exists": False}
     assert _host.read_path(str(tmp_path / "missing")) == nothing
     assert _host.read_path(str(tmp_path / "file" / "below")) == nothing
+
+
+def test_a_large_file_is_not_hashed(tmp_path, monkeypatch):
+    monkeypatch.setattr(_host, "HASHED_BYTES", 3)
+    (tmp_path / "small").write_text("abc")
+    (tmp_path / "large").write_text("abcd")
+    assert _host.read_path(str(tmp_path / "small"))["sha256"]
+    assert _host.read_path(str(tmp_path / "large"))["sha256"] is None
+
+
+def test_packages():
+    text = (
+        "docker.io\thold\tinstalled\t26.1.5+dfsg1-9+b9\n"
+        "iptables\tunknown\tnot-installed\t\n"
+        "libc6\tinstall\tinstalled\t2.41-12\n"
+        "libc6\tunknown\tnot-installed\t\n"
+    )
+    assert _host.parse_packages(text) == {
+        "docker.io": {"want": "hold", "status": "installed", "version": "26.1.5+dfsg1-9+b9"},
+        "iptables": {"want": "unknown", "status": "not-installed", "version": ""},
+        "libc6": {"want": "install", "status": "installed", "version": "2.41-12"},
+    }
+
+
+def test_packages_of_this_machine():
+    found = _host.read_packages(["dpkg", "no-such-package-anywhere"])
+    assert set(found) == {"dpkg"}
+    assert (found["dpkg"]["status"], bool(found["dpkg"]["version"])) == ("installed", True)
+    assert _host.read_packages([]) == {}
+
+
+def test_a_package_database_that_cannot_be_read(monkeypatch, tmp_path):
+    (tmp_path / "dpkg-query").write_text("#!/bin/sh\necho 'dpkg-query: error: parsing file' >&2\nexit 2\n")
+    (tmp_path / "dpkg-query").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(FleetError, match="state of the packages could not be read .*parsing file"):
+        _host.read_packages(["dpkg"])
 
 
 def test_storage_of_a_folder_yet_to_come(tmp_path):
@@ -350,11 +397,11 @@ def test_owner_of_a_listening_socket():
 
 
 def test_collect_reads_this_machine():
-    host = _host.collect(["/"], storage_path="/", engine_socket="/nonexistent/socket")
+    host = _host.collect(["/"], ["dpkg"], storage_path="/", engine_socket="/nonexistent/socket")
     assert set(host) == {
         "hostname", "os", "architecture", "kernel", "python", "time", "uptime_s", "cgroup_version",
         "cgroup_controllers", "memory_bytes", "features", "storage", "addresses", "routes", "listening",
-        "paths", "docker", "swarm",
+        "paths", "packages", "docker", "swarm",
     }
     assert host["hostname"] == socket.gethostname()
     assert host["memory_bytes"] > 1 << 20

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import base64
 import http.client
 import json
 import os
@@ -28,6 +27,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from ansible.vars.manager import VariableManager
 
+from lab.credentials import secret_texts
 from lab.footprint import footprint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -151,20 +151,8 @@ class Fleet:
         return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
     def secrets(self) -> dict[str, set[str]]:
-        """Return, by file under the credentials folder, the texts that must appear nowhere else.
-
-        A key in PEM form is told by any of its lines. Each text is also looked for in base64, the form in
-        which the Engine's API carries the content of secrets.
-        """
-        found = {}
-        for path in sorted(self.credentials.rglob("*")):
-            if not path.is_file() or path.suffix in (".crt", ".csr", ".pub"):
-                continue
-            text = path.read_text(encoding="utf-8").strip()
-            lines = [line for line in text.splitlines() if "-----" not in line and len(line) >= 8]
-            encoded = base64.b64encode(text.encode()).decode()
-            found[str(path.relative_to(self.credentials))] = {*lines, encoded}
-        return found
+        """Return, by file under the credentials folder, the texts that must appear nowhere else."""
+        return secret_texts(self.credentials)
 
 
 class _Pinned(http.client.HTTPSConnection):

@@ -80,10 +80,10 @@ def lab_up() -> Step:
     )
 
 
-def with_lab(name: str, purpose: str, tests: str, *options: str) -> Step:
-    """Return a step that runs tests of tests/integration on two hosts of their own."""
+def with_lab(name: str, purpose: str, tests: str, *options: str, hosts: str = "2") -> Step:
+    """Return a step that runs tests of tests/integration on hosts of their own."""
     command = (sys.executable, "-m", "pytest", "-q", f"tests/integration/{tests}")
-    return python(f"{name} tests", purpose, "scripts/with_lab.py", name, "2", *options, "--", *command)
+    return python(f"{name} tests", purpose, "scripts/with_lab.py", name, hosts, *options, "--", *command)
 
 
 def scenarios() -> list[str]:
@@ -105,6 +105,14 @@ UNITS = [pytest("unit", "tests that need no host")]
 # The tests that make a small fleet of their own; each in the order of what it costs.
 FURTHER = [pytest("faults", "bad input and broken hosts")]
 INTEGRATION = [
+    with_lab(
+        "first-run",
+        "three bare managers become a fleet, and no secret is told",
+        "test_first_run.py",
+        "--managers",
+        "3",
+        hosts="3",
+    ),
     with_lab("docker", "the docker role on bare hosts, from two repositories", "test_docker_role.py"),
     with_lab("stack", "the stack module against live Engines", "test_stack_module.py", "--fleet"),
 ]

@@ -32,16 +32,7 @@ options:
       - The path whose file system is measured in RV(host.storage). The nearest parent that exists is taken.
       - By default the data root that a running Engine states, else C(/var/lib/docker).
     type: path
-attributes:
-  check_mode:
-    description: Changes nothing, so it does the same in check mode.
-    support: full
-  diff_mode:
-    description: Changes nothing, so there is never a difference.
-    support: none
-  idempotent:
-    description: Running it twice leaves the host as it was.
-    support: full
+extends_documentation_fragment: gpufleet.swarm.reads_only
 """
 
 EXAMPLES = r"""

@@ -75,16 +75,7 @@ options:
     description: Seconds over which failing checks are asked again. V(0) asks each once.
     type: float
     default: 0
-attributes:
-  check_mode:
-    description: Changes nothing, so it does the same in check mode.
-    support: full
-  diff_mode:
-    description: Changes nothing, so there is never a difference.
-    support: none
-  idempotent:
-    description: Running it twice leaves everything as it was.
-    support: full
+extends_documentation_fragment: gpufleet.swarm.reads_only
 """
 
 EXAMPLES = r"""

@@ -79,16 +79,7 @@ options:
     description: Name of the stack that may hold O(ingress_ports) already.
     type: str
     default: ingress
-attributes:
-  check_mode:
-    description: Changes nothing, so it does the same in check mode.
-    support: full
-  diff_mode:
-    description: Changes nothing, so there is never a difference.
-    support: none
-  idempotent:
-    description: Running it twice is running it once.
-    support: full
+extends_documentation_fragment: gpufleet.swarm.reads_only
 """
 
 EXAMPLES = r"""

@@ -20,16 +20,7 @@ description:
     role's C(meta/argument_specs.yml) is a mistake. List it in C(fleet_ignored_variables) if it is none.
   - All problems come in one message. Each names the host, the value found, the value wanted, what to set.
 options: {}
-attributes:
-  check_mode:
-    description: Changes nothing, so it does the same in check mode.
-    support: full
-  diff_mode:
-    description: Changes nothing, so there is never a difference.
-    support: none
-  idempotent:
-    description: Running it twice is running it once.
-    support: full
+extends_documentation_fragment: gpufleet.swarm.reads_only
 """
 
 EXAMPLES = r"""

@@ -126,23 +126,27 @@ def test_the_tasks_of_a_role_are_in_short_files(role):
 # Modules and playbooks
 
 
+def text_of(file, name):
+    """Return the text that a plugin assigns to a name, read without running the plugin."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Assign) and name in [getattr(target, "id", None) for target in node.targets]:
+            return node.value.value
+    raise AssertionError(f"{file} assigns no {name}")
+
+
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.stem)
 def test_a_module_says_how_it_behaves_in_check_and_diff_mode(module):
-    strings = {
-        target.id: node.value.value
-        for node in ast.parse(module.read_text(encoding="utf-8")).body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-    documentation = yaml.safe_load(strings["DOCUMENTATION"])
+    documentation = yaml.safe_load(text_of(module, "DOCUMENTATION"))
     assert documentation["module"] == module.stem
-    attributes = documentation["attributes"]
+    attributes = documentation.get("attributes", {})
+    if fragment := documentation.get("extends_documentation_fragment"):
+        file = ROOT / "plugins" / "doc_fragments" / f"{fragment.removeprefix('gpufleet.swarm.')}.py"
+        attributes = {**yaml.safe_load(text_of(file, "DOCUMENTATION"))["attributes"], **attributes}
     for name in ("check_mode", "diff_mode", "idempotent"):
         assert attributes[name]["support"] in ("full", "partial", "none", "N/A")
         assert attributes[name]["description"]
-    assert yaml.safe_load(strings["EXAMPLES"])
-    assert yaml.safe_load(strings["RETURN"])
+    assert yaml.safe_load(text_of(module, "EXAMPLES"))
+    assert yaml.safe_load(text_of(module, "RETURN"))
 
 
 def test_every_playbook_stands_in_the_index_of_the_docs_and_no_other():

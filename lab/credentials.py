@@ -8,22 +8,35 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
+from cryptography.hazmat.primitives import serialization
+
 
 def secret_texts(folder: Path) -> dict[str, set[str]]:
     """Return, by file under a credentials folder, the texts that must appear nowhere else.
 
-    A key in PEM form is told by any of its lines. Each text is also looked for in base64, the form in which
-    the Engine's API carries the content of secrets.
+    A key in PEM form is told by any of its lines, but for those of its public half, with which an elliptic
+    key ends (RFC 5915) and which certificates and logs may show. Each text is also looked for in base64, the
+    form in which the Engine's API carries the content of secrets.
     """
     found = {}
     for path in sorted(folder.rglob("*")):
         if not path.is_file() or path.suffix in (".crt", ".csr", ".pub"):
             continue
         text = path.read_text(encoding="utf-8").strip()
+        public = public_half(text)
         lines = [line for line in text.splitlines() if "-----" not in line and len(line) >= 8]
         encoded = base64.b64encode(text.encode()).decode()
-        found[str(path.relative_to(folder))] = {*lines, encoded}
+        found[str(path.relative_to(folder))] = {*(line for line in lines if line not in public), encoded}
     return found
+
+
+def public_half(text: str) -> str:
+    """Return the public half of a private key in PEM form, in base64; nothing for any other text."""
+    if "PRIVATE KEY-----" not in text:
+        return ""
+    public = serialization.load_pem_private_key(text.encode(), password=None).public_key()
+    form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return base64.b64encode(public.public_bytes(*form)).decode()
 
 
 def leaked(folder: Path, text: str) -> list[str]:

@@ -114,6 +114,7 @@ INTEGRATION = [
         hosts="3",
     ),
     with_lab("docker", "the docker role on bare hosts, from two repositories", "test_docker_role.py"),
+    with_lab("certificates", "renewal on two ingress nodes", "test_certificates.py", "--fleet"),
     with_lab("stack", "the stack module against live Engines", "test_stack_module.py", "--fleet"),
 ]
 SCENARIOS = ("single", "fleet")

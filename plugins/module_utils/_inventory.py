@@ -24,7 +24,7 @@ PLATFORM_ROLES = (
 # Variables that describe the fleet and not a host: one value for all.
 FLEET_WIDE = (
     "fleet_name", "fleet_domain", "fleet_systems", "fleet_credentials_dir", "swarm_address_pools",
-    "swarm_subnet_size", "swarm_data_path_port",
+    "swarm_subnet_size", "swarm_data_path_port", "tunnels_links",
 )
 # RFC 1123 names of at least two labels, for *.<fleet_domain> has to be a name a certificate can hold.
 DOMAIN = re.compile(r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -132,10 +132,6 @@ def group_problems(fleet):
             found = listing(fleet.groups_of(host)) or "no group"
             yield FleetError("The host has no place in the fleet", host, found, "managers, workers or fronts",
                              f"the group of {host}")
-        # The ingress reads the Swarm through the Engine of its own node, which only a manager's can tell.
-        if mine == ["workers"] and truth(fleet.variables.get(host, {}).get("swarm_ingress")):
-            yield FleetError("The ingress cannot run on a worker", host, "swarm_ingress true",
-                             "true on managers only", "swarm_ingress")
 
 
 def truth(value):

@@ -103,12 +103,7 @@ CASES = {
         ["The host is in the Swarm and in front of it (w2): found groups fronts, workers, "
          "wanted one of them, set the group of w2."],
     ),
-    "ingress-on-a-worker": (
-        {}, {"w1": {"swarm_ingress": True}},
-        ["The ingress cannot run on a worker (w1): found swarm_ingress true, wanted true on managers only, "
-         "set swarm_ingress."],
-    ),
-    "ingress-off-on-a-worker": ({}, {"w1": {"swarm_ingress": "no"}}, []),
+    "ingress-on-a-worker": ({}, {"w1": {"swarm_ingress": True}}, []),
     "name-instead-of-address": (
         {}, {"w1": {"ansible_host": "w1.example.org"}},
         [f"The node has no address for the Swarm (w1): found ansible_host w1.example.org, {WANTED_ADDRESS} "

@@ -48,7 +48,7 @@ def site(*words):
 def shell(host, command):
     """Run a shell command as root on a host and return its lines."""
     output = ansible("ansible", host, "--become", "-m", "ansible.builtin.shell", "-a", command)
-    return output.splitlines()[1:]
+    return [line for line in output.splitlines()[1:] if line]
 
 
 def credentials(*parts):

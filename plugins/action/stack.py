@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import tempfile
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
@@ -18,6 +20,9 @@ from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.options impo
 )
 
 MODULE = "gpufleet.swarm.stack"
+
+# What of a result goes into the file of the plan, besides the stack's name and how it ended.
+_PLAN = ("changed", "counts", "plan", "drift", "objects", "translations", "ignored")
 
 # What a file that does not exist yet holds in check mode: a secret's content as well as an empty env_file.
 _FORETOLD = b"# does not exist yet\n"
@@ -39,11 +44,12 @@ class ActionModule(ActionBase):
         self._foretold = []
         told = {}
         module_args = {name: value for name, value in options.items() if name not in CONTROLLER_ONLY}
-        if options["state"] != "absent":
-            try:
-                desired, secrets = self._desired(options)
-            except FleetError as exc:
-                return {**result, "failed": True, "msg": str(exc), "error": exc.as_result()}
+        try:
+            plan_file = self._plan_file(options)
+            desired, secrets = self._desired(options) if options["state"] != "absent" else (None, None)
+        except FleetError as exc:
+            return {**result, "failed": True, "msg": str(exc), "error": exc.as_result()}
+        if desired is not None:
             told = {"translations": desired.pop("translations"), "ignored": desired.pop("ignored")}
             if options["state"] == "valid":
                 return {**result, **told, "changed": False}
@@ -58,7 +64,37 @@ class ActionModule(ActionBase):
             result["warnings"] = warnings
         # The module's own arguments hold every file; what the user wrote is in the task.
         result.pop("invocation", None)
+        if plan_file and "plan" in result:
+            try:
+                _write(plan_file, self._document(options, result))
+            except OSError as exc:
+                text = str(FleetError("Cannot write the plan", plan_file, cause=exc, option="plan_file"))
+                result.update(failed=True, msg=f"{result['msg']}\n{text}" if result.get("failed") else text)
         return result
+
+    def _plan_file(self, options):
+        """Return the path of the file for the plan, or None; it can be written if its folder can."""
+        if not options.get("plan_file"):
+            return None
+        path = os.path.join(os.path.abspath(self._loader.get_basedir()), options["plan_file"])
+        folder = os.path.dirname(path)
+        if os.path.isdir(path) or not os.access(folder, os.W_OK | os.X_OK):
+            raise FleetError(
+                "Cannot write the plan",
+                target=path,
+                found="a folder" if os.path.isdir(path) else f"no folder {folder} that can be written to",
+                wanted="a file in a folder of this user on the controller",
+                option="plan_file",
+            )
+        return path
+
+    def _document(self, options, result):
+        document = {"stack": options["name"], "check_mode": bool(self._task.check_mode)}
+        document.update({key: result[key] for key in _PLAN if key in result})
+        document["warnings"] = [_warning(each) for each in result.get("warnings", [])]
+        if result.get("failed"):
+            document["failed"] = result.get("msg", "")
+        return document
 
     def _desired(self, options):
         """Return (what the files want, values of the secrets)."""
@@ -85,9 +121,15 @@ class ActionModule(ActionBase):
         secrets = _texts(options["secret_environment"], "secret_environment")
         environment = {**_texts(options["environment"], "environment"), **dict.fromkeys(secrets)}
         model = _compose.load(
-            sources, environment, secrets, self._read_later, self._project_dir(options, paths)
+            sources,
+            environment,
+            secrets,
+            self._read_later,
+            self._project_dir(options, paths),
+            options["profiles"],
         )
-        desired = convert.convert(model, options["name"], {"endpoint_mode": options["endpoint_mode"]})
+        settings = {name: options[name] for name in ("endpoint_mode", "replicas")}
+        desired = convert.convert(model, options["name"], settings)
         return desired, {**secrets, **model.secret_values}
 
     def _project_dir(self, options, paths):
@@ -127,6 +169,24 @@ class ActionModule(ActionBase):
             raise FileNotFoundError(path)
         self._foretold.append(f"{path} does not exist yet, so the plan cannot tell its content")
         return _FORETOLD
+
+
+def _warning(warning):
+    """Return the text of a warning; since 2.19 Ansible keeps more than the text of those of modules."""
+    return str(getattr(getattr(warning, "event", None), "msg", warning))
+
+
+def _write(path, document):
+    """Write JSON for this user alone, whole or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".plan-")  # mode 0600
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(document, file, indent=2, sort_keys=True)
+            file.write("\n")
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
 
 
 def _plain(value):

@@ -6,11 +6,12 @@
 ``summarise`` is pure; ``read`` asks the Engine (API 1.41, Engine 20.10, or later). Nothing of a service's
 environment, arguments or labels is passed on, for secrets may stand there.
 """
+
 from __future__ import annotations
 
-from ansible_collections.gpufleet.swarm.plugins.module_utils._host import ENGINE_SOCKET, Engine
+from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import drift, engine, observe
 
-STACK_LABEL = "com.docker.stack.namespace"
+STACK_LABEL = observe.STACK_LABEL
 MODES = {
     "Replicated": "replicated",
     "Global": "global",
@@ -26,12 +27,15 @@ ROLLOUTS = {
     "rollback_completed": "its last update failed and was rolled back",
 }
 
+ENDED = ("complete", "shutdown", "failed", "rejected", "orphaned", "remove")
 
-def summarise(services, tasks, nodes, stacks=None):
+
+def summarise(services, tasks, nodes, stacks=None, networks=None):
     """Return one dict per service, sorted by name.
 
     services, tasks, nodes  answers of GET /services?status=true, /tasks and /nodes
     stacks                  names of the stacks to tell of; None for all services, of stacks or not
+    networks                {id: name} of the networks that services name by their ids
     """
     hosts = {node["ID"]: (node.get("Description") or {}).get("Hostname", "") for node in nodes}
     found = []
@@ -39,22 +43,23 @@ def summarise(services, tasks, nodes, stacks=None):
         stack = (service["Spec"].get("Labels") or {}).get(STACK_LABEL)
         if stacks is None or stack in stacks:
             own = [task for task in tasks if task.get("ServiceID") == service["ID"]]
-            found.append(_service(service, stack, own, hosts))
+            found.append(_service(service, stack, own, hosts, networks or {}))
     return sorted(found, key=lambda one: one["name"])
 
 
-def read(stacks=None, path=ENGINE_SOCKET):
-    """Ask the Engine behind the socket `path` and return what summarise() does."""
-    engine = Engine(path)
+def read(stacks=None, docker_host="unix:///var/run/docker.sock"):
+    """Ask an Engine and return what summarise() does. FleetError if it does not manage a working Swarm."""
+    manager = engine.connect(docker_host)
     try:
-        return summarise(
-            engine.get("/services?status=true"), engine.get("/tasks"), engine.get("/nodes"), stacks
-        )
-    finally:
-        engine.close()
+        services = manager.get("/services", status="true")
+    except engine.EngineError as error:
+        raise observe.no_manager(manager, error) from error
+    networks = manager.get("/networks", filters={"scope": ["swarm"]})
+    networks = observe.network_names(manager, networks, services)
+    return summarise(services, manager.get("/tasks"), manager.get("/nodes"), stacks, networks)
 
 
-def _service(service, stack, tasks, hosts):
+def _service(service, stack, tasks, hosts, networks):
     spec = service["Spec"]
     status = service.get("ServiceStatus") or {}
     image, _at, digest = spec["TaskTemplate"].get("ContainerSpec", {}).get("Image", "").partition("@")
@@ -69,9 +74,15 @@ def _service(service, stack, tasks, hosts):
         "desired": status.get("DesiredTasks", 0),
         "completed": status.get("CompletedTasks", 0),
         "update": (service.get("UpdateStatus") or {}).get("State") or None,
-        "nodes": sorted({
-            hosts.get(task.get("NodeID"), "?") for task in tasks if task["Status"]["State"] == "running"
-        }),
+        "update_message": (service.get("UpdateStatus") or {}).get("Message") or None,
+        "nodes": sorted(
+            {hosts.get(task.get("NodeID"), "?") for task in tasks if task["Status"]["State"] == "running"}
+        ),
+        "tasks": [_task(task, hosts) for task in sorted(tasks, key=_time, reverse=True)],
+        "health": _health(spec, tasks),
+        "drift": drift.changed_fields(
+            observe.named(spec, networks), observe.named(service.get("PreviousSpec"), networks)
+        ),
     }
     if mode == "replicated-job":
         told["desired"] = spec["Mode"]["ReplicatedJob"].get("TotalCompletions", 1)
@@ -80,6 +91,44 @@ def _service(service, stack, tasks, hosts):
     told["reason"] = None if problem is None else "; ".join([problem, *_last_error(tasks, hosts)])
     told["replicas"] = _replicas(told)
     return told
+
+
+def _task(task, hosts):
+    status = task["Status"]
+    return {
+        "id": task.get("ID"),
+        "slot": task.get("Slot") or None,
+        "node": hosts.get(task.get("NodeID")),
+        "state": status["State"],
+        "desired_state": task.get("DesiredState"),
+        "since": status.get("Timestamp"),
+        "error": status.get("Err") or None,
+        # While a container runs the Engine says 0.
+        "exit_code": (status.get("ContainerStatus") or {}).get("ExitCode")
+        if status["State"] in ENDED
+        else None,
+    }
+
+
+def _time(task):
+    return task["Status"].get("Timestamp") or ""
+
+
+def _health(spec, tasks):
+    """Tell what the health check of a service says, None without one in its spec.
+
+    A task is "starting" until its check has passed once, and one whose check fails is ended by its node
+    (moby, daemon/cluster/executor), so the states of the tasks are all there is to know.
+    """
+    check = (spec["TaskTemplate"].get("ContainerSpec") or {}).get("Healthcheck") or {}
+    if (check.get("Test") or ["NONE"])[0] == "NONE":
+        return None
+    wanted = [task for task in tasks if task.get("DesiredState") in ("running", "ready", "complete")]
+    states = {task["Status"]["State"] for task in wanted}
+    if states and states <= {"running", "complete"}:
+        return "healthy"
+    ended = [task for task in tasks if "unhealthy" in (task["Status"].get("Err") or "")]
+    return "unhealthy" if ended else "starting"
 
 
 def _problem(told):
@@ -104,7 +153,7 @@ def _last_error(tasks, hosts):
     spoken = [task for task in tasks if task["Status"].get("Err")]
     if not spoken:
         return []
-    task = max(spoken, key=lambda one: one["Status"].get("Timestamp", ""))
+    task = max(spoken, key=_time)
     code = (task["Status"].get("ContainerStatus") or {}).get("ExitCode")
     where = hosts.get(task.get("NodeID"))
     text = f"last error{f' on {where}' if where else ''}: {task['Status']['Err']}"

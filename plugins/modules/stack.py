@@ -15,13 +15,14 @@ description:
   - Reads first and writes only what differs. A second run writes nothing, so it neither restarts a task nor
     loses the version that a rollback would go back to.
   - Files are read, merged, interpolated and converted on the controller by the action plugin of the same
-    name; the host, a manager of the Swarm, needs the Docker SDK for Python and nothing else. One remote call
-    per stack.
+    name; the host, a manager of the Swarm, needs Python and its standard library. One remote call per stack.
   - Services start in the order of C(depends_on), each wave after the one before has converged. The module
     ends when all services run (healthy, where there is a health check) and all jobs have completed, or fails
     with the task's own error.
   - Configs and secrets carry a hash of their content in their names. Old ones are removed after everything
     has converged, unless a rollback would need them.
+  - Each service carries the label C(gpufleet.sent), fingerprints of the fields that were sent, by which the
+    next run tells what others changed (RV(drift)).
 attributes:
   check_mode:
     support: full
@@ -43,7 +44,8 @@ options:
     description:
       - V(present) makes the stack what the Compose file says.
       - V(absent) removes its services, networks, configs and secrets, and returns when tasks and networks are
-        gone. Volumes stay.
+        gone. Volumes stay, for each node has its own and only that node can remove them; the role
+        C(gpufleet.swarm.stack) does so with C(stack_remove_volumes).
       - V(valid) reads and converts the Compose files on the controller, fails if they are wrong, and contacts
         no host. Files of secrets may still be missing. For checks before anything is changed.
     type: str
@@ -86,6 +88,77 @@ options:
     type: str
     choices: [vip, dnsrr]
     default: vip
+  profiles:
+    description: Profiles of Compose that are active, V(*) for all. A service with profiles of which none is
+      active is left out. Nothing is taken from C(COMPOSE_PROFILES).
+    type: list
+    elements: str
+    default: []
+  replicas:
+    description:
+      - Who says how many replicas a service has that exists already. The file always says it of a new one.
+      - V(file) makes it the number in the Compose file.
+      - V(keep) leaves the number that runs alone, for services that others scale. RV(drift) tells the field.
+      - A service of the Compose file can say it for itself with the key C(x-replicas), which other readers of
+        the file skip.
+    type: str
+    choices: [file, keep]
+    default: file
+  resolve_image:
+    description:
+      - When the manager asks the registry which digest a tag stands for, so that all nodes run the same
+        image.
+      - V(never) sends the tag as it is. A digest that is there already stays as long as the tag is the same.
+      - V(changed) pins the images of new services, and of services whose image in the file is another one
+        than the one that runs. No running service is touched for it, and a run without a change asks no
+        registry.
+      - V(always) asks for every image at each run, and updates the services whose tag stands for another
+        digest now. The first time this replaces the tasks of every service that has no digest yet; the plan
+        says so.
+      - Where the registry gives no digest, a service whose image stays the same keeps what it runs, with a
+        warning; a new service, or another image, fails the task before anything is written.
+      - Images with a digest in the file are taken as they are.
+    type: str
+    choices: [never, changed, always]
+    default: never
+  registry_logins:
+    description:
+      - Logins for the registries of the stack's images. They are used to find out digests and go to the
+        Engine with each service that is written, so that every node can get its image.
+      - Nothing is read from the files of C(docker login), and nothing is written to them. Swarm keeps the
+        login of a service, unreadable, to pull its image again later; another password alone changes no
+        service.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      registry:
+        description: Its name as in the image, for example V(ghcr.io) or V(registry.example.org:5000).
+          V(docker.io) is Docker Hub.
+        type: str
+        required: true
+      username:
+        description: Name of the user.
+        type: str
+        required: true
+      password:
+        description: Password or token.
+        type: str
+        required: true
+  keep_versions:
+    description: How many old versions of each config and secret stay, newest first, besides those that the
+      current or the previous version of a service uses. Versions of what the file no longer has all go.
+    type: int
+    default: 0
+  plan_file:
+    description:
+      - File on the controller that the plan is written to as JSON, for programs such as a pipeline, with mode
+        0600; also in check mode, and also if the deploy fails. A relative path starts from the playbook's
+        folder.
+      - It has RV(plan), RV(counts), RV(objects), RV(drift), RV(translations), RV(ignored), the warnings, the
+        name of the stack, C(changed) and C(check_mode), and C(failed) with the message of a deploy that
+        failed. It holds no secret that the task was given.
+    type: path
   prune:
     description:
       - Remove services of the stack that the Compose file no longer has, and its networks, configs and
@@ -100,7 +173,8 @@ options:
     type: bool
     default: true
   wait_timeout:
-    description: Seconds that the whole deploy may take.
+    description: Seconds that the whole deploy may take. A wave with services that load for long gets more if
+      their C(start_period) asks for it (times the batches of an update).
     type: int
     default: 600
   on_failure:
@@ -114,7 +188,8 @@ options:
     choices: [rollback, pause, leave]
     default: rollback
   docker_host:
-    description: Address of the Docker Engine as seen from the host.
+    description: Address of the Docker Engine as seen from the host, C(unix:///PATH) or, without TLS,
+      C(tcp://HOST:PORT). For an Engine behind C(ssh://) or TLS, make its host the host of the task.
     type: str
     default: unix:///var/run/docker.sock
   desired:
@@ -125,7 +200,6 @@ options:
     type: dict
     default: {}
 requirements:
-  - Docker SDK for Python >= 5.0.3 on the host (Debian C(python3-docker))
   - Docker Engine >= 20.10 (API 1.41) on the host, which is a manager of a Swarm
 seealso:
   - module: community.docker.docker_stack
@@ -156,6 +230,28 @@ EXAMPLES = r"""
     secret_environment:
       DB_PASSWORD: "{{ shop_db_password }}"
     on_failure: pause
+
+- name: Deploy the same image on every node, from a registry that wants a login
+  gpufleet.swarm.stack:
+    name: shop
+    files: [shop.yml]
+    environment:
+      TAG: "1.4"
+    resolve_image: changed
+    registry_logins:
+      - registry: registry.example.org
+        username: fleet
+        password: "{{ registry_password }}"
+
+- name: Hand the plan to a pipeline, and leave scaling to whoever does it
+  gpufleet.swarm.stack:
+    name: shop
+    files: [shop.yml]
+    environment:
+      TAG: "1.4"
+    replicas: keep
+    plan_file: shop.plan.json
+  check_mode: true
 
 - name: Remove the stack and wait until its networks are gone
   gpufleet.swarm.stack:
@@ -193,6 +289,12 @@ plan:
         - What happens to the tasks of a service, V(start), V(restart), V(scale), V(place) (moved off nodes
           that no longer fit), V(stay), V(run) (of a job) or V(stop).
       type: str
+    diff:
+      description: How the content of a config differs from the version it takes the place of, as lines of a
+        unified diff. What looks like a password is a fingerprint.
+      returned: for a new version of a config
+      type: list
+      elements: str
   sample:
     - kind: service
       name: shop_web
@@ -200,6 +302,45 @@ plan:
       changes: [{path: services.web.image, before: "shop:1.4", after: "shop:1.5"}]
       reasons: []
       tasks: restart
+counts:
+  description: Number of objects of the stack by what is planned for them.
+  returned: always
+  type: dict
+  sample: {create: 0, update: 1, recreate: 0, remove: 0, none: 24}
+objects:
+  description: Every object of the stack with its C(kind), C(name) and C(action), V(none) for those that are
+    as wanted.
+  returned: always
+  type: list
+  elements: dict
+  sample: [{kind: service, name: shop_db, action: none}, {kind: service, name: shop_web, action: update}]
+drift:
+  description: What others changed since the last deploy of this module, whatever the file says now. Empty
+    where nothing was changed or nothing is known, as for services that another tool deployed.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    service:
+      description: Name of the service in the Swarm.
+      type: str
+    fields:
+      description: Fields in Compose words, as in RV(plan).
+      type: list
+      elements: str
+    kept:
+      description: Those of them that this deploy leaves as they are, for the file wants the same, or because
+        they are left to others.
+      type: list
+      elements: str
+    rolled_back:
+      description: Whether its version of before was brought back, by Swarm or by hand.
+      type: bool
+  sample:
+    - service: shop_web
+      fields: [services.web.deploy.replicas]
+      kept: [services.web.deploy.replicas]
+      rolled_back: false
 actions:
   description: What was done, in sentences.
   returned: always
@@ -236,10 +377,16 @@ engine:
   sample: {api_version: "1.45", reads: 6, writes: 0}
 """
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import FleetError
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import engine as engines
-from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import masking, observe, plan, wanted
+from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import (
+    images,
+    masking,
+    observe,
+    plan,
+    wanted,
+)
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.deploy import (
     DeployError,
     Deployment,
@@ -261,13 +408,9 @@ class Predicted(Exception):
 def observed(module, desired):
     """Return (Engine or None, state of the stack, warnings)."""
     try:
-        if engines.SDK_IMPORT_ERROR:
-            if module.check_mode:
-                raise Predicted("the Docker SDK for Python is not installed")
-            module.fail_json(msg=missing_required_lib("docker"), exception=engines.SDK_IMPORT_ERROR)
         try:
             engine = engines.connect(module.params["docker_host"])
-        except engines.EngineError as exc:
+        except engines.NoEngine as exc:
             if module.check_mode:
                 raise Predicted("no Docker Engine answers") from exc
             raise
@@ -296,24 +439,42 @@ def run(module):
         )
     desired = params["desired"] if present else wanted.nothing(params["name"])
     masking.hide(module.no_log_values, params["secret_values"])
+    images.check_logins(params["registry_logins"])
     engine, current, warnings = observed(module, desired)
     want, marked, left_out = wanted.prepare(
         desired, params["secret_values"], engine.api_version if engine else _NEWEST_API
     )
-    planned = plan.make(want, marked, current, prune=params["prune"] or not present)
+    if engine and present:
+        policy, logins = params["resolve_image"], params["registry_logins"]
+        warnings += images.resolve(engine, want, marked, current, policy, logins)
+    planned = plan.make(
+        want,
+        marked,
+        current,
+        prune=params["prune"] or not present,
+        keep_versions=params["keep_versions"] if present else 0,
+    )
     result = {
         "changed": bool(planned),
         "plan": planned.as_list(),
+        "counts": planned.counts(),
+        "objects": planned.objects(),
+        "drift": [found.as_dict() for found in planned.drift],
         "actions": [],
         "services": {name: {"action": planned.action("service", name)} for name in want["services"]},
     }
     if planned and module._diff:
         result["diff"] = {"prepared": planned.text()}
     warnings += left_out + planned.warnings
+    # What is left alone is in the result for whoever wants to know; what gets lost is told to everybody.
+    warnings += [found.text() for found in planned.drift if set(found.fields) - set(found.kept)]
     failure = None
     if not module.check_mode:
         options = Options(
-            wait=params["wait"], wait_timeout=params["wait_timeout"], on_failure=params["on_failure"]
+            wait=params["wait"],
+            wait_timeout=params["wait_timeout"],
+            on_failure=params["on_failure"],
+            registry_logins=tuple(params["registry_logins"]),
         )
         deployment = Deployment(engine, want, current, planned, options)
         try:

@@ -11,7 +11,8 @@ short_description: Tell what the services of a Swarm do at this moment
 version_added: "0.1.0"
 author: The gpufleet contributors (@gpufleet)
 description:
-  - Tells of each service how many of its tasks run, where, with which image, and if something is wrong, why.
+  - Tells of each service how many of its tasks run, where, with which image, and if something is wrong, why;
+    and what others changed since M(gpufleet.swarm.stack) deployed it.
   - Run it on a manager. It needs the Python standard library alone and an Engine of version 20.10 or later.
   - Nothing of a service's environment, arguments or labels is returned, for secrets may stand there.
 options:
@@ -19,6 +20,11 @@ options:
     description: Names of the stacks to tell of. By default all services are told of, of a stack or not.
     type: list
     elements: str
+  docker_host:
+    description: Address of the Docker Engine as seen from the host, C(unix:///PATH) or, without TLS,
+      C(tcp://HOST:PORT).
+    type: str
+    default: unix:///var/run/docker.sock
 attributes:
   check_mode:
     description: Changes nothing, so it does the same in check mode.
@@ -41,6 +47,10 @@ EXAMPLES = r"""
 - name: Refuse to go on while one does not run
   ansible.builtin.assert:
     that: stacks.services | rejectattr('ok') | length == 0
+
+- name: Refuse to go on where someone changed a service by hand
+  ansible.builtin.assert:
+    that: stacks.services | selectattr('drift') | length == 0
 """
 
 RETURN = r"""
@@ -90,8 +100,63 @@ services:
       description: State of its last update, for example V(completed) or V(paused); null when there was none.
       type: str
       returned: success
+    update_message:
+      description: What Swarm says about that update, null when there was none.
+      type: str
+      returned: success
     nodes:
       description: Host names of the nodes on which its tasks run.
+      type: list
+      elements: str
+      returned: success
+    tasks:
+      description: Its tasks, newest first, with the ended ones that Swarm still remembers (5 per slot unless
+        the Swarm is set otherwise).
+      type: list
+      elements: dict
+      returned: success
+      contains:
+        id:
+          description: Id of the task.
+          type: str
+          returned: success
+        slot:
+          description: Number of the replica, null for a service that runs once per node.
+          type: int
+          returned: success
+        node:
+          description: Host name of its node, null while it has none.
+          type: str
+          returned: success
+        state:
+          description: Its state, for example V(running), V(starting), V(pending), V(failed), V(rejected).
+          type: str
+          returned: success
+        desired_state:
+          description: What Swarm wants of it, V(running), V(ready), V(complete), V(shutdown) or V(remove).
+          type: str
+          returned: success
+        since:
+          description: Time of its state, as the Engine writes it (UTC).
+          type: str
+          returned: success
+        error:
+          description: Why it failed or waits, null if it does neither.
+          type: str
+          returned: success
+        exit_code:
+          description: Exit code of its container, null while it runs and if there was none.
+          type: int
+          returned: success
+    health:
+      description: What the health check in its Compose file says, V(healthy), V(starting) or V(unhealthy);
+        null without one. A check that only its image has is counted in RV(services[].running), since a task
+        runs once its check has passed, but is not seen here.
+      type: str
+      returned: success
+    drift:
+      description: Fields that others changed since M(gpufleet.swarm.stack) deployed the service, in Compose
+        words; empty when none; null when that cannot be known, as for a service that another tool deployed.
       type: list
       elements: str
       returned: success
@@ -112,15 +177,16 @@ from ansible_collections.gpufleet.swarm.plugins.module_utils._status import read
 
 def main():
     module = AnsibleModule(
-        argument_spec={"names": {"type": "list", "elements": "str"}},
+        argument_spec={
+            "names": {"type": "list", "elements": "str"},
+            "docker_host": {"type": "str", "default": "unix:///var/run/docker.sock"},
+        },
         supports_check_mode=True,
     )
     try:
-        services = read(module.params["names"])
+        services = read(module.params["names"], module.params["docker_host"])
     except FleetError as error:
         module.fail_json(msg=str(error), **error.as_result())
-    except OSError as error:
-        module.fail_json(msg=f"Cannot read the services: no Docker Engine answers on this host ({error}).")
     module.exit_json(changed=False, services=services)
 
 

@@ -4,8 +4,8 @@
 """A Swarm in memory with the calls of _swarm.engine.Engine, for unit tests.
 
 It stores specs as Engines do (ids for names, defaults filled in), counts writes, and runs tasks as told:
-`behave[service name]` is one of running, crash, rejected, pending, ends, paused, rolled back, complete,
-exit 3. Time is its own: sleep() moves the clock.
+`behave[service name]` is one of running, starting, crash, rejected, pending, ends, paused, rolled back,
+complete, exit 3. Time is its own: sleep() moves the clock.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ class FakeSwarm:
         self.now = 0.0
         self.info = {"Swarm": {"LocalNodeState": "active", "ControlAvailable": True}}
         self.fail_next = []  # errors for the next writes, None lets one through
+        self.registry = {}  # image: digest, or an error
+        self.logins = []  # (path, X-Registry-Auth) of every call that had one
         self.logs = ["a line of its log"]
         self._index = 10
         self._number = 0
@@ -51,8 +53,11 @@ class FakeSwarm:
 
     def get(self, path, *args, **params):
         self.reads += 1
+        self._logged_in(path, params)
         if path == "/info":
             return self.info
+        if path.startswith("/distribution/"):
+            return self._distribution(args[0])
         if self.info["Swarm"]["LocalNodeState"] != "active" or not self.info["Swarm"]["ControlAvailable"]:
             raise EngineError(
                 "The Docker Engine refused to read", path, 503, "This node is not a swarm manager."
@@ -75,6 +80,7 @@ class FakeSwarm:
 
     def post(self, path, *args, data=None, **params):
         self._write("POST", path.format(*args), data)
+        self._logged_in(path, params)
         data = json.loads(json.dumps(data))
         kind, verb = path.split("/")[1], path.rpartition("/")[2]
         if verb == "create":
@@ -129,6 +135,19 @@ class FakeSwarm:
 
     # The inside
 
+    def _logged_in(self, path, params):
+        if "registry_auth" in params:
+            self.logins.append((path, params["registry_auth"]))
+
+    def _distribution(self, image):
+        found = self.registry.get(image) or EngineError(
+            "The Docker Engine refused to read", image, 404, "manifest unknown"
+        )
+        if isinstance(found, Exception):
+            raise found
+        platforms = [{"architecture": "amd64", "os": "linux"}]
+        return {"Descriptor": {"digest": found}, "Platforms": platforms}
+
     def _write(self, method, path, data):
         self.writes += 1
         self.calls.append((f"{method} {path}", data))
@@ -161,6 +180,7 @@ class FakeSwarm:
             return {"Id": identity}
         entry = {"ID": identity, "Spec": self._stored(data) if kind == "services" else data}
         self._stamp(entry)
+        entry["CreatedAt"] = f"{self._index:06d}"
         if kind == "secrets":
             entry["Spec"].pop("Data", None)
         self.objects[kind][identity] = entry
@@ -241,6 +261,7 @@ class FakeSwarm:
             "rejected": "rejected",
             "pending": "pending",
             "complete": "complete",
+            "starting": "starting",
         }
         found = states.get(how, "running")
         errors = {

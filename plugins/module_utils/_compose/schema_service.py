@@ -59,6 +59,8 @@ SERVICE = v.record(
         "credential_spec": values.credential_spec,
         "restart": values.restart,
         "profiles": v.list_of(v.word),
+        # Our own, in the form that every other reader of Compose files skips.
+        "x-replicas": v.one_of("file", "keep"),
         # Compose's own spelling of what deploy has; moved there.
         "scale": v.integer(0),
         "cpus": v.nano_cpus,

@@ -108,6 +108,8 @@ def _mounts(service, place, reader):
 def _mode(service, place, report):
     deploy = service["deploy"]
     mode = deploy.get("mode", "replicated")
+    if service.get("x-replicas") == "keep" and mode != "replicated":
+        report.ignore(place + ("x-replicas",), f"with the mode {mode} nobody scales the service")
     place += ("deploy",)
     if "replicas" in deploy and mode.startswith("global"):
         report.problem(

@@ -227,7 +227,8 @@ def mapping_of(parse, name=None, tags=True):
 
 
 def record(keys, required=(), nullable=False, tags=True):
-    """A mapping whose keys are known; x- keys are skipped, any other is an error that names its place.
+    """A mapping whose keys are known; x- keys that are not ours are skipped, any other
+    is an error that names its place.
 
     required  keys that must be there
     nullable  no value at all counts as an empty mapping

@@ -14,9 +14,15 @@ import copy
 import time
 
 from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import FleetError
-from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import normalise, observe
+from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import (
+    carry,
+    drift,
+    images,
+    normalise,
+    observe,
+)
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.engine import EngineError
-from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.plan import CONTENT_LABEL, carried
+from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.plan import CONTENT_LABEL
 
 # Pauses between tries. An election of managers takes a few seconds.
 PAUSES_S = (0.5, 1, 2, 4, 8)
@@ -26,12 +32,16 @@ _IN_USE = ("in use", "has active endpoints", "is used by", "has endpoints")
 
 
 class Applier:
-    """The writes of one deploy. ``actions`` tells in sentences what was done so far."""
+    """The writes of one deploy. ``actions`` tells in sentences what was done so far.
 
-    def __init__(self, engine, current, sleep=time.sleep):
+    logins  [{registry, username, password}]: Swarm hands them to the nodes that pull the images
+    """
+
+    def __init__(self, engine, current, sleep=time.sleep, logins=()):
         self._engine = engine
         self._current = current
         self._sleep = sleep
+        self._logins = logins
         self.actions = []
         self._ids = {
             kind: {name: entry["id"] for name, entry in current[kind].items()}
@@ -66,7 +76,8 @@ class Applier:
         """Create a service and return its id."""
 
         def create():
-            return self._engine.post("/services/create", data=self._encoded(spec))["ID"]
+            body = self._encoded(drift.with_sent(spec))
+            return self._engine.post("/services/create", data=body, **self._login(spec))["ID"]
 
         def made():
             have = observe.read_service(self._engine, name)
@@ -77,19 +88,25 @@ class Applier:
         self._did(f"Created the service {name}")
         return identity
 
-    def update_service(self, name, spec, again=False):
-        """Make a service as wanted. again: write without a difference, to resume an update or rerun a job."""
+    def update_service(self, name, want, again=False):
+        """Make a service as wanted.
+
+        want   its entry in what is wanted
+        again  write without a difference, to resume an update or rerun a job
+        """
         have = self._current["services"][name]
 
         def update():
-            body = self._encoded(with_carried(spec, have["spec"]))
-            self._engine.post("/services/{0}/update", have["id"], data=body, version=have["version"])
+            spec = carry.as_sent(want, have["spec"])
+            path, body = "/services/{0}/update", self._encoded(drift.with_sent(spec))
+            self._engine.post(path, have["id"], data=body, version=have["version"], **self._login(spec))
             return have["id"]
 
         def updated():
             nonlocal have
             version, have = have["version"], self._read_again(name, have["id"])
-            equal = normalise.service(carried(have["spec"], spec)) == normalise.service(spec)
+            compared = carry.as_compared(have["spec"], want)
+            equal = normalise.service(compared) == normalise.service(want["spec"])
             return have["id"] if equal and (not again or have["version"] != version) else None
 
         identity = self._write("update the service", name, update, updated)
@@ -165,6 +182,9 @@ class Applier:
                 return found
         return None
 
+    def _login(self, spec):
+        return images.with_login(self._logins, spec["TaskTemplate"]["ContainerSpec"]["Image"])
+
     def _did(self, sentence):
         self.actions.append(sentence)
 
@@ -192,19 +212,3 @@ class Applier:
         if credential.get("Config"):
             credential["Config"] = self._ids["configs"].get(credential["Config"], credential["Config"])
         return spec
-
-
-def with_carried(spec, stored):
-    """Return the wanted spec with what is not ours to reset: ForceUpdate, digest and platforms of others."""
-    spec = copy.deepcopy(spec)
-    task, stored_task = spec["TaskTemplate"], stored.get("TaskTemplate") or {}
-    task["ForceUpdate"] = stored_task.get("ForceUpdate") or 0
-    if (
-        carried(stored, spec) is not stored
-        or stored_task.get("ContainerSpec", {}).get("Image") == task["ContainerSpec"]["Image"]
-    ):
-        task["ContainerSpec"]["Image"] = stored_task["ContainerSpec"]["Image"]
-        platforms = (stored_task.get("Placement") or {}).get("Platforms")
-        if platforms:
-            task["Placement"] = {**(task.get("Placement") or {}), "Platforms": platforms}
-    return spec

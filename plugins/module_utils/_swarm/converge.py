@@ -67,10 +67,14 @@ class Converger:
         self._clock = clock
         self._sleep = sleep
 
-    def wait(self, watches):
-        """Return (progress of those that converged by name, Failures of the others)."""
+    def wait(self, watches, at_least=0.0):
+        """Return (progress of those that converged by name, Failures of the others).
+
+        at_least  seconds that are waited even where the deploy's own deadline is nearer
+        """
         progress, failed, waiting = {}, {}, {watch.identity: watch for watch in watches}
-        pause, last, deadline, told = POLL_S[0], self._clock(), self._deadline, {}
+        pause, last, told = POLL_S[0], self._clock(), {}
+        deadline = max(self._deadline, last + at_least)
         nodes = {}
         while waiting:
             try:

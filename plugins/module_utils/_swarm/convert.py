@@ -39,14 +39,15 @@ def convert(model, name, options=None):
     model    Model of load()
     name     name of the stack
     options  endpoint_mode: "vip" or "dnsrr", for services that state none and publish no port in ingress
-             mode (default "vip"); gpu_kind: kind of the generic resource that a GPU is (default "GPU")
+             mode (default "vip"); gpu_kind: kind of the generic resource that a GPU is (default "GPU");
+             replicas: "file", or "keep" to leave the scaling of services that do not say themselves to others
 
     Keys of the result: name, networks, external_networks, configs, external_configs, secrets,
     external_secrets, services, translations, ignored, warnings. A service has key, wave (0 first), job,
-    depends_on, spec, and stateful: [{mount, reason}] for what it keeps on its node. Raises ComposeError with
-    all problems found.
+    depends_on, spec, keep_replicas, and stateful: [{mount, reason}] for what it keeps on its node. A config
+    or secret has key, spec, and source, in words, for messages. Raises ComposeError with all problems found.
     """
-    options = {"endpoint_mode": "vip", "gpu_kind": "GPU", **(options or {})}
+    options = {"endpoint_mode": "vip", "gpu_kind": "GPU", "replicas": "file", **(options or {})}
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ComposeError(
             "A stack has a name that Swarm cannot use",
@@ -80,7 +81,14 @@ def convert(model, name, options=None):
                 },
                 "spec": converter.spec(full),
                 "stateful": converter.stateful(),
+                "keep_replicas": converter.keeps_replicas(),
             }
+            if service.get("depends_on"):
+                report.translated(
+                    ("services", key, "depends_on"),
+                    f"wave {waves.get(key, 0) + 1} of the deploy",
+                    "Swarm knows no order; the deploy waits for each wave before it starts the next",
+                )
     _ports(services, report)
     report.finish()
     return {

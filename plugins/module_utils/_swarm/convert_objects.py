@@ -16,7 +16,9 @@ NAMESPACE = "com.docker.stack.namespace"
 CONTENT = "gpufleet.content"
 PREDEFINED_NETWORKS = ("host", "bridge", "none", "default")
 _MAX_NAME = 64
-_SCRYPT = {"n": 2**14, "r": 8, "p": 1, "dklen": 6}
+# About 10 ms each: a stack of ten secrets is read in 0.1 s, and a guesser who can list secrets has to pay it
+# too.
+_SCRYPT = {"n": 2**12, "r": 8, "p": 1, "dklen": 6}
 
 
 class Objects:
@@ -74,7 +76,10 @@ class Objects:
             if not (self.model.networks.get(key) or {}).get("external")
         }
         for kind, stored in self._stored.items():
-            result[kind] = {name: {"key": key, "spec": spec} for key, (name, spec) in stored.items()}
+            result[kind] = {
+                name: {"key": key, "spec": spec, "source": _source(getattr(self.model, kind)[key])}
+                for key, (name, spec) in stored.items()
+            }
         return result
 
     def _network(self, name, entry):
@@ -154,6 +159,17 @@ def config_digest(_key, entry):
 def texts(values):
     """Return a mapping with an empty text for every None, as Docker's tools send it."""
     return {key: "" if value is None else value for key, value in (values or {}).items()}
+
+
+def _source(entry):
+    """Tell where the content of a config or secret comes from."""
+    if "content" in entry:
+        return "content in the Compose file"
+    return next(
+        f"{word} {entry[key]}"
+        for key, word in (("file", "the file"), ("environment", "the variable"), ("driver", "the driver"))
+        if key in entry
+    )
 
 
 def _driver_suffix(entry):

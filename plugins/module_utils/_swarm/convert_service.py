@@ -21,7 +21,7 @@ class Converter:
 
     key      its key in the Compose file; service: its settled form
     objects  convert_objects.Objects of the stack
-    options  endpoint_mode and gpu_kind
+    options  endpoint_mode, gpu_kind and replicas; see convert()
     """
 
     def __init__(self, key, service, objects, options):
@@ -64,6 +64,13 @@ class Converter:
         if self.deploy.get("mode", "").startswith("global"):
             return []  # one task per node, each stays where it is
         return stateful(self.service["volumes"], self.objects)
+
+    def keeps_replicas(self):
+        """Tell whether the number of replicas that runs is left alone."""
+        return (
+            self.service.get("x-replicas", self.options["replicas"]) == "keep"
+            and self.deploy.get("mode", "replicated") == "replicated"
+        )
 
     def _container(self):
         get = self.service.get

@@ -17,6 +17,7 @@ import time
 from dataclasses import dataclass
 
 from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import FleetError
+from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import carry
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.apply import Applier
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.assess import Watch
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.converge import Converger
@@ -25,6 +26,7 @@ from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.normalise im
 
 # An object stays "in use" until the last task of a removed service is gone.
 RELEASE_S = 30
+SECOND = 1_000_000_000
 ROLLBACK_S = 120
 
 
@@ -35,6 +37,23 @@ class Options:
     wait: bool = True
     wait_timeout: int = 600
     on_failure: str = "rollback"
+    registry_logins: tuple = ()
+
+
+def loading_time(spec, tasks):
+    """Return the seconds that ``tasks`` may take to become healthy, those of one batch at a time.
+
+    0 without a start_period: nothing says then that the service loads anything. An image's own check is not
+    known. The check's defaults are Docker's (30 s each).
+    """
+    health = (spec["TaskTemplate"].get("ContainerSpec") or {}).get("Healthcheck") or {}
+    if not health.get("StartPeriod"):
+        return 0.0
+    once = health["StartPeriod"] + health.get("Interval", 30 * SECOND) + health.get("Timeout", 30 * SECOND)
+    update = spec.get("UpdateConfig") or {}
+    at_once = update.get("Parallelism", 1) or tasks
+    batches = max(1, -(-tasks // max(at_once, 1)))
+    return batches * (once + update.get("Delay", 0) + update.get("Monitor", 5 * SECOND)) / SECOND
 
 
 class DeployError(FleetError):
@@ -65,7 +84,7 @@ class Deployment:
         self._options = options
         self._clock = clock
         self._sleep = sleep
-        self._applier = Applier(engine, current, sleep)
+        self._applier = Applier(engine, current, sleep, options.registry_logins)
         self._converger = Converger(engine, clock() + options.wait_timeout, clock, sleep)
         self._removed = set()
         self.outcomes = {}
@@ -145,7 +164,7 @@ class Deployment:
                 watches.append(watch)
         if not self._options.wait:
             return []
-        progress, failures = self._converger.wait(watches)
+        progress, failures = self._converger.wait(watches, self._loading_time(watches))
         for name, text in progress.items():
             self.outcomes[name].update(
                 state="completed" if self._wanted["services"][name]["job"] else "running", replicas=text
@@ -156,14 +175,27 @@ class Deployment:
             self.outcomes[failure.service].update(state="failed", reason=failure.reason)
         return failures
 
+    def _loading_time(self, watches):
+        """Return the seconds that the slowest of these services may take by its own health check."""
+        times = [0.0]
+        for watch in watches:
+            have, action = self._current["services"].get(watch.name), self.outcomes[watch.name]["action"]
+            tasks = have["desired"] if have and action == "update" else 1
+            times.append(loading_time(self._wanted["services"][watch.name]["spec"], tasks))
+        return max(times)
+
     def _write(self, name, action):
-        spec = self._wanted["services"][name]["spec"]
+        want = self._wanted["services"][name]
         if action == "update":
             item = next(item for item in self._plan.of("service", "update") if item.name == name)
-            return self._applier.update_service(name, spec, again=not item.changes)
-        if action == "recreate" and name not in self._removed:
-            self._remove_and_wait([name])
-        return self._applier.create_service(name, spec)
+            return self._applier.update_service(name, want, again=not item.changes)
+        if action == "recreate":
+            if name not in self._removed:
+                self._remove_and_wait([name])
+            have = self._current["services"][name]
+            # Made anew, it keeps what an update would have kept.
+            return self._applier.create_service(name, carry.as_sent(want, have["spec"]))
+        return self._applier.create_service(name, want["spec"])
 
     def _unsettled(self, name, service):
         """Return a Watch for a service that is as wanted but not (yet) there, else None."""

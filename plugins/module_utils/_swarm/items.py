@@ -24,7 +24,8 @@ class Item:
     kind    network, secret, config or service
     action  create, update, recreate or remove
     tasks   services only: start, restart, place (moved only off nodes that no longer fit), scale, stay, run,
-    stop
+            stop
+    diff    of a config that takes the place of another version: their content, line by line
     """
 
     kind: str
@@ -34,6 +35,7 @@ class Item:
     changes: tuple = ()
     reasons: tuple = ()
     tasks: str | None = None
+    diff: tuple = ()
 
     def as_dict(self):
         """Return the item as the result of the module holds it."""
@@ -44,15 +46,55 @@ class Item:
             "changes": [{"path": c.path, "before": c.before, "after": c.after} for c in self.changes],
             "reasons": list(self.reasons),
         }
-        return out if self.tasks is None else {**out, "tasks": self.tasks}
+        if self.tasks is not None:
+            out["tasks"] = self.tasks
+        if self.diff:
+            out["diff"] = list(self.diff)
+        return out
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What others changed of one service since the last deploy.
+
+    fields  in Compose words; kept: those of them that this deploy leaves as they are
+    rolled_back  somebody, Swarm itself included, brought back its version of before
+    """
+
+    service: str
+    fields: tuple = ()
+    kept: tuple = ()
+    rolled_back: bool = False
+
+    def as_dict(self):
+        """Return the drift as the result of the module holds it."""
+        return {
+            "service": self.service,
+            "fields": list(self.fields),
+            "kept": list(self.kept),
+            "rolled_back": self.rolled_back,
+        }
+
+    def text(self):
+        """Return the drift for people, in one line."""
+        fields = [f"{path} (left alone)" if path in self.kept else path for path in self.fields]
+        told = ["was rolled back"] if self.rolled_back else []
+        told += ["was changed by others"] if fields else []
+        end = ": " + ", ".join(fields) if fields else ""
+        return f"{self.service} {' and '.join(told)} since the last deploy{end}"
 
 
 @dataclass
 class Plan:
-    """The items in the order they are applied; empty when the Swarm is as wanted."""
+    """The items in the order they are applied; empty when the Swarm is as wanted.
+
+    same   (kind, name) of the wanted objects that need nothing
+    drift  list of Drift
+    """
 
     items: list = field(default_factory=list)
-    unchanged: int = 0
+    same: list = field(default_factory=list)
+    drift: list = field(default_factory=list)
     warnings: list = field(default_factory=list)
 
     def __bool__(self):
@@ -66,13 +108,29 @@ class Plan:
         """Return the action planned for one object, or none."""
         return next((item.action for item in self.items if (item.kind, item.name) == (kind, name)), "none")
 
+    def changes(self, kind, name):
+        """Return the changes planned for one object."""
+        return next((item.changes for item in self.items if (item.kind, item.name) == (kind, name)), ())
+
     def as_list(self):
         """Return the plan as the result of the module holds it."""
         return [item.as_dict() for item in self.items]
 
+    def objects(self):
+        """Return every object of the stack with its action, also those that need none."""
+        planned = [(item.kind, item.name, item.action) for item in self.items]
+        planned += [(kind, name, "none") for kind, name in self.same]
+        return [{"kind": kind, "name": name, "action": action} for kind, name, action in sorted(planned)]
+
+    def counts(self):
+        """Return the number of objects by action."""
+        actions = [item.action for item in self.items]
+        counted = {action: actions.count(action) for action in ("create", "update", "recreate", "remove")}
+        return {**counted, "none": len(self.same)}
+
     def text(self):
-        """Return the plan for people, one field a line."""
-        return "".join(_told(item) for item in self.items)
+        """Return the plan for people, one field a line, after what others changed."""
+        return "".join(f"# {drift.text()}\n" for drift in self.drift) + "".join(map(_told, self.items))
 
 
 def _told(item):
@@ -86,6 +144,7 @@ def _told(item):
             if item.action == "create"
             else f"    {change.path}: {before} -> {after}"
         )
+    lines += [f"        {line}" for line in item.diff]
     return "\n".join(lines) + "\n"
 
 

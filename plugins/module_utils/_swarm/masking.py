@@ -95,12 +95,12 @@ def looks_secret(path, value):
     texts = value if isinstance(value, list) else [value]
     if any(_USER_AND_PASSWORD.search(text) for text in texts):
         return True
-    name = path.rpartition(".")[2]
-    return (
-        path.startswith("environment.")
-        and not name.upper().endswith("_FILE")
-        and bool(_SECRETIVE.search(name))
-    )
+    return path.startswith("environment.") and sounds_secret(path.rpartition(".")[2])
+
+
+def sounds_secret(name):
+    """Tell whether a setting of this name is likely to hold a secret, and not the path of a file with one."""
+    return not name.upper().endswith("_FILE") and bool(_SECRETIVE.search(name))
 
 
 def with_secret_fields(spec, told):

@@ -19,6 +19,10 @@ import struct
 # Maps whose keys and values are the user's own text: an empty value there is a value.
 _MAPS = {"Labels", "Options", "DriverOpts", "Sysctls"}
 
+# Written by drift with every service, to tell later what others changed. Says nothing about the service
+# itself.
+SENT_LABEL = "gpufleet.sent"
+
 # Pointers in the Engine's types: here zero (or false) and absent are not the same.
 _POINTERS = {
     "Replicas",
@@ -151,6 +155,7 @@ def image(reference):
 def _prepared(spec):
     """Copy a spec (it is JSON) with the shapes of old Engines and clients made like today's."""
     spec = json.loads(json.dumps(spec))
+    (spec.get("Labels") or {}).pop(SENT_LABEL, None)
     task = spec.setdefault("TaskTemplate", {})
     old_networks = spec.pop("Networks", None)
     if old_networks and not task.get("Networks"):

@@ -6,7 +6,7 @@
 ``observe()`` returns the same shape as what is wanted, with names where the Engine keeps ids:
 
     {"networks": {name: {"id", "spec"}},
-     "configs":  {name: {"id", "version", "spec"}},   "secrets": the same
+     "configs":  {name: {"id", "version", "spec", "created"}},   "secrets": the same
      "services": {name: {"id", "version", "spec", "previous": spec or None, "update": UpdateStatus,
                          "running": tasks that run, "desired": tasks there should be, "iteration",
                          "job": None, or "completed", "working", "given up"}},
@@ -78,7 +78,7 @@ def observe(engine, name, desired):
     except EngineError as exc:
         raise no_manager(engine, exc) from exc
     networks = engine.get("/networks", filters={"scope": ["swarm"]})
-    names = _network_names(engine, networks, services)
+    names = network_names(engine, networks, services)
     current = empty()
     current["services"] = {entry["Spec"]["Name"]: _service(entry, names) for entry in services}
     _look_at_jobs(engine, current["services"].values())
@@ -142,7 +142,7 @@ def read_service(engine, identity):
             return None
         raise
     networks = engine.get("/networks", filters={"scope": ["swarm"]})
-    return _service(entry, _network_names(engine, networks, [entry]))
+    return _service(entry, network_names(engine, networks, [entry]))
 
 
 def named(spec, networks):
@@ -158,7 +158,7 @@ def named(spec, networks):
     return {**{key: value for key, value in spec.items() if key != "Networks"}, "TaskTemplate": task}
 
 
-def _network_names(engine, networks, services):
+def network_names(engine, networks, services):
     """Map ids to names. The Swarm's own "host" and its kin are in no list, but can be looked up."""
     names = {network["Id"]: network["Name"] for network in networks}
     for entry in services:
@@ -212,7 +212,12 @@ def _look_at_jobs(engine, services):
 
 
 def _stored(entry):
-    return {"id": entry["ID"], "version": entry["Version"]["Index"], "spec": entry["Spec"]}
+    return {
+        "id": entry["ID"],
+        "version": entry["Version"]["Index"],
+        "spec": entry["Spec"],
+        "created": entry.get("CreatedAt") or "",
+    }
 
 
 def _look_for_others(engine, desired, current, networks):

@@ -14,6 +14,9 @@ CONTROLLER_ONLY = (
     "environment",
     "secret_environment",
     "endpoint_mode",
+    "profiles",
+    "replicas",
+    "plan_file",
 )
 
 ARGUMENT_SPEC = {
@@ -26,6 +29,21 @@ ARGUMENT_SPEC = {
     "environment": {"type": "dict", "default": {}},
     "secret_environment": {"type": "dict", "default": {}, "no_log": True},
     "endpoint_mode": {"type": "str", "choices": ["vip", "dnsrr"], "default": "vip"},
+    "profiles": {"type": "list", "elements": "str", "default": []},
+    "replicas": {"type": "str", "choices": ["file", "keep"], "default": "file"},
+    "resolve_image": {"type": "str", "choices": ["never", "changed", "always"], "default": "never"},
+    "registry_logins": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "registry": {"type": "str", "required": True},
+            "username": {"type": "str", "required": True},
+            "password": {"type": "str", "required": True, "no_log": True},
+        },
+    },
+    "keep_versions": {"type": "int", "default": 0},
+    "plan_file": {"type": "path"},
     "prune": {"type": "bool", "default": True},
     "wait": {"type": "bool", "default": True},
     "wait_timeout": {"type": "int", "default": 600},

@@ -13,12 +13,15 @@ import base64
 
 from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import FleetError
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import (
+    carry,
+    drift,
     masking,
     normalise,
     placement,
+    versions,
     words,
 )
-from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.items import Change, Item, Plan
+from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.items import Change, Drift, Item, Plan
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.normalise import (
     network_differs,
     references,
@@ -37,13 +40,14 @@ CONTENT_LABEL = "gpufleet.content"
 _KINDS = ("networks", "secrets", "configs")
 
 
-def make(wanted, marked, current, prune=True):
+def make(wanted, marked, current, prune=True, keep_versions=0):
     """Return the Plan.
 
     wanted   what there should be, secrets filled in and fields unknown to this Engine left out
     marked   the same with markers in the place of secrets, which tells what must not be shown
     current  what observe() found
     prune    whether objects of the stack that are no longer wanted are removed
+    keep_versions  how many old versions of each config and secret stay besides those a rollback needs
 
     FleetError: an object of others has a wanted name, an external object is missing, stored content cannot
     be changed, or data would have no place.
@@ -55,20 +59,25 @@ def make(wanted, marked, current, prune=True):
     networks = [_network(name, want, current) for name, want in sorted(wanted["networks"].items())]
     remade = {item.name for item in networks if item and item.action == "recreate"}
     items = list(networks)
+    named = [("network", name) for name in sorted(wanted["networks"])]
     for kind in ("secrets", "configs"):
-        items += [_content(kind, name, want, current, mask) for name, want in sorted(wanted[kind].items())]
+        items += [_content(kind, name, wanted, current, mask) for name in sorted(wanted[kind])]
+        named += [(kind[:-1], name) for name in sorted(wanted[kind])]
     # Services that are no longer wanted go first: they may hold a port or a card that a new one needs.
     if prune:
         gone = sorted(set(current["services"]) - set(wanted["services"]))
         items += [Item("service", name, name, "remove", tasks="stop") for name in gone]
+        named += [("service", name) for name in gone]
     by_wave = sorted(wanted["services"].items(), key=lambda entry: (entry[1]["wave"], entry[0]))
     for name, want in by_wave:
         items.append(_service(name, want, marked["services"][name], current, remade, mask))
+        named.append(("service", name))
     plan.items = [item for item in items if item]
-    plan.unchanged = len(items) - len(plan.items)
+    plan.same = [name for name, item in zip(named, items, strict=True) if not item]
+    plan.drift = [found for name, want in by_wave for found in _drift(name, want, current, plan)]
     _check_remade(remade, current, plan)
     if prune:
-        _remove_unused(wanted, current, plan)
+        _remove_unused(wanted, current, plan, keep_versions)
     return plan
 
 
@@ -130,17 +139,22 @@ def _network(name, want, current):
     )
 
 
-def _content(kind, name, want, current, mask):
+def _content(kind, name, wanted, current, mask):
+    want = wanted[kind][name]
     key, spec = want["key"], want["spec"]
     have = current[kind].get(name)
     word = kind[:-1]
     if have is None:
-        return Item(word, name, key, "create", (Change(f"{kind}.{key}", None, name),))
+        before = _version_in_use(kind, name, key, wanted["name"], current)
+        diff = ()
+        if before and kind == "configs":
+            diff = versions.difference(current[kind][before]["spec"].get("Data"), spec.get("Data"), mask)
+        return Item(word, name, key, "create", (Change(f"{kind}.{key}", before, name),), diff=tuple(diff))
     stored = have["spec"]
     if kind == "configs" and base64.b64decode(stored.get("Data") or "") != base64.b64decode(
         spec.get("Data") or ""
     ):
-        raise _fixed(word, name, key)
+        raise _fixed(word, name, key, want)
     if (stored.get("Templating") or None) != (spec.get("Templating") or None):
         raise FleetError(
             f"The template driver of a {word} cannot be changed", target=name, option="another name"
@@ -148,7 +162,7 @@ def _content(kind, name, want, current, mask):
     before, after = stored.get("Labels") or {}, dict(spec.get("Labels") or {})
     if CONTENT_LABEL in after and before.get(CONTENT_LABEL) != after[CONTENT_LABEL]:
         if CONTENT_LABEL in before:
-            raise _fixed(word, name, key)
+            raise _fixed(word, name, key, want)
         # Made by others. A config's content was compared above; that of a secret is told by no Engine.
         del after[CONTENT_LABEL]
     if before == after:
@@ -156,13 +170,27 @@ def _content(kind, name, want, current, mask):
     return Item(word, name, key, "update", _changes(kind, key, _labels(before, mask), _labels(after, mask)))
 
 
-def _fixed(word, name, key):
+def _fixed(word, name, key, want):
     return FleetError(
         f"The content of a {word} cannot be changed",
         target=name,
-        found="other content under the same name",
+        found=f"other content under the same name than that of {want.get('source', 'the Compose file')}",
         wanted="a name that changes with the content",
-        option=f"{word}s.{key}: leave out its name, then the content's hash becomes part of it",
+        option=f"{word}s.{key}: leave out its name, then the content's hash becomes part of it; or give it "
+        "another name",
+    )
+
+
+def _version_in_use(kind, name, key, stack, current):
+    """Return the name of the version that a new one takes the place of, or None."""
+    names = versions.of_key(stack, key, set(current[kind]) - {name})
+    used = set()
+    for service in current["services"].values():
+        used |= references(service["spec"])
+    return max(
+        names,
+        key=lambda each: ((kind, each) in used, current[kind][each].get("created") or "", each),
+        default=None,
     )
 
 
@@ -186,7 +214,7 @@ def _service(name, want, marked, current, remade, mask):
     if have is None:
         changes = _service_changes(key, {}, after, hidden, mask)
         return Item("service", name, key, "create", changes, tasks="run" if want["job"] else "start")
-    before = normalise.service(carried(have["spec"], want["spec"]))
+    before = normalise.service(carry.as_compared(have["spec"], want))
     changes = _service_changes(key, before, after, hidden, mask) if before != after else ()
     reasons = []
     if normalise.mode_kind(have["spec"]) != normalise.mode_kind(want["spec"]):
@@ -197,11 +225,11 @@ def _service(name, want, marked, current, remade, mask):
         if ("networks", network) in references(have["spec"])
     ]
     if reasons:
-        return Item("service", name, key, "recreate", changes, tuple(reasons), "restart")
+        tasks = "run" if want["job"] else "restart"
+        return Item("service", name, key, "recreate", changes, tuple(reasons), tasks)
     if changes:
-        return Item(
-            "service", name, key, "update", changes, tasks="run" if want["job"] else _tasks(before, after)
-        )
+        tasks = "run" if want["job"] else _tasks(before, after)
+        return Item("service", name, key, "update", changes, _pinning(have["spec"], want["spec"]), tasks)
     if have["job"] == "given up":
         return Item("service", name, key, "update", (), ("its last run did not complete",), "run")
     state = have["update"].get("State") or ""
@@ -211,18 +239,27 @@ def _service(name, want, marked, current, remade, mask):
     return None
 
 
-def carried(stored, want):
-    """Return a stored spec as it is to be compared: a digest pinned by another client counts as the tag."""
-    have_image, want_image = (
-        ((spec.get("TaskTemplate") or {}).get("ContainerSpec") or {}).get("Image") or ""
-        for spec in (stored, want)
-    )
-    tag, pinned, _digest = have_image.partition("@")
-    if not pinned or "@" in want_image or normalise.image(tag) != normalise.image(want_image):
-        return stored
-    task = stored["TaskTemplate"]
-    container = {**task["ContainerSpec"], "Image": tag}
-    return {**stored, "TaskTemplate": {**task, "ContainerSpec": container}}
+def _pinning(stored, want):
+    """Say so where nothing but a digest is new: the tasks are replaced, maybe by the very same image."""
+    before, after = (spec["TaskTemplate"]["ContainerSpec"].get("Image") or "" for spec in (stored, want))
+    if "@" not in before and "@" in after and carry.keeps_digest(after, before):
+        return ("its image is pinned to a digest for the first time",)
+    return ()
+
+
+def _drift(name, want, current, plan):
+    """Return what others changed of one service, as a list of one Drift or none."""
+    have = current["services"].get(name)
+    if have is None:
+        return []
+    prefix = f"services.{want['key']}."
+    fields = tuple(prefix + path for path in drift.changed_fields(have["spec"], have["previous"]) or ())
+    touched = {change.path for change in plan.changes("service", name)}
+    # A rollback that the file has followed since is nobody's concern any more.
+    rolled_back = drift.was_rolled_back(have["update"]) and plan.action("service", name) != "none"
+    if not fields and not rolled_back:
+        return []
+    return [Drift(name, fields, tuple(field for field in fields if field not in touched), rolled_back)]
 
 
 def _service_changes(key, before, after, hidden, mask):
@@ -248,22 +285,21 @@ def _service_changes(key, before, after, hidden, mask):
 
 
 def _tasks(before, after):
-    """Tell what an update does to running tasks. Swarm replaces those whose template or end point differs."""
+    """Tell what an update does to running tasks; of several effects the one that is felt most.
 
-    def template(spec):
-        task = {k: v for k, v in spec.get("TaskTemplate", {}).items() if k != "Placement"}
-        return task, spec.get("EndpointSpec")
-
-    if template(before) != template(after):
+    Swarm replaces tasks whose template or end point differs, but one that differs in placement alone stays on
+    a node that still fits (swarmkit, orchestrator/task, IsTaskDirty).
+    """
+    if carry.template(before) != carry.template(after):
         return "restart"
-    if before["Mode"] != after["Mode"]:
-        return "scale"
-    if before.get("TaskTemplate", {}).get("Placement") != after.get("TaskTemplate", {}).get("Placement"):
+    if before.get("EndpointSpec") != after.get("EndpointSpec"):
+        return "restart"
+    if carry.placement_of(before) != carry.placement_of(after):
         return "place"
-    return "stay"
+    return "scale" if before["Mode"] != after["Mode"] else "stay"
 
 
-def _remove_unused(wanted, current, plan):
+def _remove_unused(wanted, current, plan, keep_versions):
     """Add the removals of what nothing refers to once the plan is applied.
 
     The spec that a service had before its last update counts as a user: a rollback needs it.
@@ -276,9 +312,13 @@ def _remove_unused(wanted, current, plan):
         if have and action in ("update", "none"):
             used |= references(have["spec"] if action == "update" else have["previous"])
     for kind in _KINDS:
-        for name in sorted(set(current[kind]) - set(wanted[kind])):
-            if (kind, name) in used:
-                continue
+        unused = [name for name in sorted(set(current[kind]) - set(wanted[kind])) if (kind, name) not in used]
+        if kind != "networks":
+            keys = {want["key"] for want in wanted[kind].values()}
+            candidates = {name: current[kind][name] for name in unused}
+            kept = versions.to_keep(wanted["name"], keys, candidates, keep_versions)
+            unused = [name for name in unused if name not in kept]
+        for name in unused:
             users = current["foreign"][kind].get(name)
             if users:
                 plan.warnings.append(

@@ -98,6 +98,12 @@ def _mounts(mounts):
         target = mount.pop("Target", "")
         if mount.pop("ReadOnly", False):
             words.append("read-only")
+        options = mount.get("VolumeOptions", {})
+        # The stack's own label, which every volume of it has, tells nothing.
+        if list(options.get("Labels", {})) == ["com.docker.stack.namespace"]:
+            del options["Labels"]
+        if not options:
+            mount.pop("VolumeOptions", None)
         if "SizeBytes" in mount.get("TmpfsOptions", {}):
             words.append(size(mount.pop("TmpfsOptions")["SizeBytes"]))
         told[target] = " ".join([word for word in words if word] + _extra(mount))

@@ -94,6 +94,9 @@ def test_one_call_with_what_the_files_want(folder):
         "wait_timeout",
         "on_failure",
         "docker_host",
+        "resolve_image",
+        "registry_logins",
+        "keep_versions",
         "desired",
         "secret_values",
     }
@@ -125,6 +128,86 @@ def test_definitions_and_files_merge(folder):
 def test_endpoint_mode_reaches_the_services(folder):
     run = Run(folder, definition="services: {a: {image: 'a:1'}}", endpoint_mode="dnsrr")
     assert run.args["desired"]["services"]["st_a"]["spec"]["EndpointSpec"]["Mode"] == "dnsrr"
+
+
+def test_scaling_and_profiles_reach_the_services(folder):
+    text = "services: {a: {image: 'a:1'}, b: {image: 'b:1', profiles: [debug]}}"
+    services = Run(folder, definition=text, replicas="keep", profiles=["debug"]).args["desired"]["services"]
+    assert {name: service["keep_replicas"] for name, service in services.items()} == {
+        "st_a": True,
+        "st_b": True,
+    }
+    run = Run(folder, definition=text)
+    assert [service["keep_replicas"] for service in run.args["desired"]["services"].values()] == [False]
+    assert [entry["path"] for entry in run.result["ignored"]] == ["services.b"]
+
+
+def test_every_translation_is_in_the_result(folder):
+    text = """
+services:
+  a: {image: "a:1", gpus: [{count: 2}], shm_size: 1g, tmpfs: /x, restart: "no", scale: 2}
+  b:
+    image: "b:1"
+    depends_on: {c: {condition: service_completed_successfully}, a: {condition: service_started}}
+  c: {image: "c:1"}
+"""
+    told = {entry["path"]: entry["to"] for entry in Run(folder, definition=text).result["translations"]}
+    assert told == {
+        "services.a.gpus": "deploy.resources.reservations.generic_resources: 2 of kind GPU",
+        "services.a.restart": "deploy.restart_policy.condition: none",
+        "services.a.scale": "deploy.replicas",
+        "services.a.shm_size": "volumes: tmpfs on /dev/shm",
+        "services.a.tmpfs": "volumes: tmpfs on /x",
+        "services.b.depends_on": "wave 2 of the deploy",
+        "services.c": "deploy.mode: replicated-job",
+    }
+
+
+def test_the_plan_goes_to_a_file_that_only_its_user_can_read(folder):
+    run = Run(folder, check_mode=True, files=["web.yml"], plan_file="out.json", **variables())
+    path = folder / "out.json"
+    assert path.stat().st_mode & 0o777 == 0o600
+    document = json.loads(path.read_text())
+    assert document.pop("ignored")[0]["path"] == "services.web.privileged"
+    assert document.pop("warnings")[-1] == "from the module"
+    assert document == {
+        "stack": "st",
+        "check_mode": True,
+        "changed": False,
+        "plan": [],
+        "translations": [],
+    }
+    assert "plan_file" not in run.args
+    assert sorted(entry.name for entry in folder.iterdir()) == ["key.txt", "out.json", "web.yml"]
+
+
+def test_a_failed_deploy_leaves_its_plan_too(folder, monkeypatch):
+    answer = {"failed": True, "msg": "did not converge", "plan": [{"name": "st_web"}], "changed": True}
+    monkeypatch.setattr(Run, "execute", lambda self, **keys: dict(answer))
+    result = Run(folder, definition="services: {a: {image: 'a:1'}}", plan_file=str(folder / "p.json")).result
+    assert result["msg"] == "did not converge"
+    document = json.loads((folder / "p.json").read_text())
+    assert (document["failed"], document["plan"]) == ("did not converge", [{"name": "st_web"}])
+
+
+def test_without_a_plan_there_is_no_file(folder, monkeypatch):
+    monkeypatch.setattr(Run, "execute", lambda self, **keys: {"failed": True, "msg": "no manager"})
+    Run(folder, definition="services: {a: {image: 'a:1'}}", plan_file="p.json")
+    assert not (folder / "p.json").exists()
+
+
+def test_a_warning_of_ansible_itself_is_told_by_its_text(folder, monkeypatch):
+    warning = mock.Mock(event=mock.Mock(msg="told"))
+    monkeypatch.setattr(Run, "execute", lambda self, **keys: {"plan": [], "warnings": [warning]})
+    Run(folder, definition="services: {a: {image: 'a:1'}}", plan_file="p.json")
+    assert json.loads((folder / "p.json").read_text())["warnings"] == ["told"]
+
+
+def test_a_plan_that_cannot_be_written_is_told_before_anything_is_done(folder):
+    for path, found in (("none/p.json", "no folder"), (".", "a folder")):
+        run = Run(folder, definition="services: {a: {image: 'a:1'}}", plan_file=path)
+        assert run.result["failed"] and run.calls == []
+        assert run.result["msg"].startswith("Cannot write the plan (") and found in run.result["msg"]
 
 
 def test_project_dir(folder, tmp_path):

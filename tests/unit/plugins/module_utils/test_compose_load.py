@@ -243,6 +243,27 @@ def test_profiles(profiles, keys):
 DEPENDENT = "services: {web: {image: a, depends_on: {db: {condition: %s%s}}}, db: {image: b%s}}"
 
 
+@pytest.mark.parametrize(
+    ("keys", "ignored"),
+    [
+        ("x-replicas: keep", []),
+        ("x-replicas: keep, deploy: {mode: global}", ["services.web.x-replicas"]),
+        ("x-replicas: file, deploy: {mode: replicated-job}", []),
+    ],
+)
+def test_whose_business_scaling_is(keys, ignored):
+    model = loaded(f"services: {{web: {{image: a, {keys}}}}}")
+    assert [entry["path"] for entry in model.report.ignored] == ignored
+    assert model.services["web"]["x-replicas"] in ("keep", "file")
+
+
+def test_scaling_is_of_the_file_or_kept():
+    error = failure("services: {web: {image: a, x-replicas: 3}}")
+    assert "services.web.x-replicas" in str(error)
+    error = failure("services: {web: {image: a, x-replicas: maybe}}")
+    assert "wanted file or keep" in str(error)
+
+
 def test_a_service_that_is_waited_for_to_complete_becomes_a_job():
     model = loaded(DEPENDENT % ("service_completed_successfully", "", ", restart: on-failure"))
     assert model.services["db"]["deploy"]["mode"] == "replicated-job"

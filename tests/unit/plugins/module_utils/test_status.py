@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.gpufleet.swarm.plugins.module_utils import _status as status
+from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import drift
 
 NODES = [{"ID": "n1", "Description": {"Hostname": "one"}}, {"ID": "n2", "Description": {"Hostname": "two"}}]
 
@@ -106,6 +107,63 @@ def test_reason_has_the_newest_error(tasks, reason):
 
 def test_a_service_that_is_well_has_no_reason():
     assert only(service(running=1, desired=1), [task("failed", error="long ago")])["reason"] is None
+
+
+CHECKED = {"Healthcheck": {"Test": ["CMD", "x"]}}
+
+
+@pytest.mark.parametrize(
+    ("container", "tasks", "health"),
+    [
+        ({}, ["running"], None),
+        ({"Healthcheck": {"Test": ["NONE"]}}, ["running"], None),
+        ({"Healthcheck": {"Interval": 1}}, ["running"], None),
+        (CHECKED, ["running", "running"], "healthy"),
+        (CHECKED, ["running", "starting"], "starting"),
+        (CHECKED, [], "starting"),
+        (CHECKED, ["starting", "unhealthy"], "unhealthy"),
+        (CHECKED, ["running", "unhealthy"], "healthy"),
+        (CHECKED, ["complete"], "healthy"),
+    ],
+)
+def test_health(container, tasks, health):
+    made = service(running=1, desired=1)
+    made["Spec"]["TaskTemplate"]["ContainerSpec"].update(container)
+    found = [
+        {
+            **task("failed", error="task: non-zero exit (137): dockerexec: unhealthy container"),
+            "DesiredState": "shutdown",
+        }
+        if state == "unhealthy"
+        else {**task(state), "DesiredState": "running"}
+        for state in tasks
+    ]
+    assert only(made, found)["health"] == health
+
+
+def test_tasks_are_told_newest_first():
+    old = {**task("failed", "n1", "boom", 3, at="2026-01-01T00:00:01Z"), "ID": "t1", "Slot": 1}
+    new = {**task("running", "n2", code=0, at="2026-01-01T00:00:02Z"), "ID": "t2", "Slot": 1}
+    old["DesiredState"], new["DesiredState"] = "shutdown", "running"
+    keys = ("id", "slot", "node", "state", "desired_state", "since", "error", "exit_code")
+    assert only(service(running=1, desired=1), [old, new])["tasks"] == [
+        dict(
+            zip(keys, ("t2", 1, "two", "running", "running", "2026-01-01T00:00:02Z", None, None), strict=True)
+        ),
+        dict(
+            zip(keys, ("t1", 1, "one", "failed", "shutdown", "2026-01-01T00:00:01Z", "boom", 3), strict=True)
+        ),
+    ]
+
+
+def test_drift_is_known_of_services_with_the_label_only():
+    made = service(running=1, desired=1)
+    assert only(made)["drift"] is None
+    made["Spec"] = drift.with_sent(made["Spec"])
+    assert only(made)["drift"] == []
+    made["Spec"]["Mode"] = {"Replicated": {"Replicas": 7}}
+    assert only(made)["drift"] == ["deploy.replicas"]
+    assert "secret" not in repr(only(made))
 
 
 def test_facts():

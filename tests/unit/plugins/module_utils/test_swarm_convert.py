@@ -48,6 +48,7 @@ def test_the_smallest_service():
             "job": False,
             "depends_on": {},
             "stateful": [],
+            "keep_replicas": False,
             "spec": {
                 "Name": "s_web",
                 "Labels": {**NAMESPACE, "com.docker.stack.image": "docker.io/library/nginx"},
@@ -62,6 +63,23 @@ def test_the_smallest_service():
             },
         }
     }
+
+
+@pytest.mark.parametrize(
+    ("keys", "option", "kept"),
+    [
+        ("tty: true", "file", False),
+        ("tty: true", "keep", True),
+        ("x-replicas: keep", "file", True),
+        ("x-replicas: file", "keep", False),
+        ("x-replicas: keep, deploy: {mode: global}", "file", False),
+        ("deploy: {mode: global}", "keep", False),
+        ("deploy: {mode: replicated-job}", "keep", False),
+    ],
+)
+def test_whose_business_scaling_is(keys, option, kept):
+    text = f"services: {{web: {{image: x, {keys}}}}}"
+    assert converted(text, {"replicas": option})["services"]["s_web"]["keep_replicas"] is kept
 
 
 CONTAINER = [

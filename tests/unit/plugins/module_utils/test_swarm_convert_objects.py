@@ -105,13 +105,18 @@ WEB = "services: {web: {image: x, configs: [c], secrets: [p]}}"
 def test_configs_and_secrets_are_named_by_their_content():
     result = converted(WEB)
     config = "s_c-" + hashlib.sha256(b"hi").hexdigest()[:12]
-    secret = "s_p-" + hashlib.scrypt(b"hunter2", salt=b"s/p", n=2**14, r=8, p=1, dklen=6).hex()
+    secret = "s_p-" + hashlib.scrypt(b"hunter2", salt=b"s/p", n=2**12, r=8, p=1, dklen=6).hex()
     assert result["configs"] == {
-        config: {"key": "c", "spec": {"Name": config, "Labels": NAMESPACE, "Data": "aGk="}}
+        config: {
+            "key": "c",
+            "spec": {"Name": config, "Labels": NAMESPACE, "Data": "aGk="},
+            "source": "content in the Compose file",
+        }
     }
     assert result["secrets"][secret] == {
         "key": "p",
         "spec": {"Name": secret, "Labels": NAMESPACE, "Data": "\x02secret:p\x03"},
+        "source": "the file pw",
     }
     container = result["services"]["s_web"]["spec"]["TaskTemplate"]["ContainerSpec"]
     assert container["Configs"][0]["ConfigName"] == config
@@ -126,7 +131,7 @@ def test_one_secret_has_another_name_elsewhere():
 
 def test_an_object_with_a_name_keeps_it_and_carries_its_fingerprint():
     fixed = converted(WEB)["secrets"]["fixed"]
-    fingerprint = hashlib.scrypt(b"hunter2", salt=b"s/q", n=2**14, r=8, p=1, dklen=6).hex()
+    fingerprint = hashlib.scrypt(b"hunter2", salt=b"s/q", n=2**12, r=8, p=1, dklen=6).hex()
     assert fixed["spec"]["Labels"] == {**NAMESPACE, "gpufleet.content": fingerprint}
 
 

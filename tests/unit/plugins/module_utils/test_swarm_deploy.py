@@ -11,11 +11,45 @@ import re
 import pytest
 from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import FleetError
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import wanted
-from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.deploy import DeployError
+from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.deploy import DeployError, loading_time
 
 from tests.unit.fake_swarm import FakeSwarm
 from tests.unit.plugins.module_utils.test_swarm_apply import JOB, deploy, writes
 from tests.unit.stacks import stack
+
+S = 1_000_000_000
+LOADING = {"StartPeriod": 900 * S, "Interval": 10 * S, "Timeout": 5 * S, "Test": ["CMD", "x"]}
+
+
+@pytest.mark.parametrize(
+    ("health", "update", "tasks", "seconds"),
+    [
+        ({}, None, 4, 0),
+        ({"Interval": 10 * S, "Test": ["CMD", "x"]}, None, 4, 0),
+        ({"StartPeriod": 900 * S}, None, 1, 965),
+        (LOADING, None, 1, 920),
+        (LOADING, None, 0, 920),
+        (LOADING, None, 3, 3 * 920),
+        (LOADING, {"Parallelism": 2, "Delay": 10 * S, "Monitor": 1 * S}, 3, 2 * 926),
+        (LOADING, {"Parallelism": 0}, 3, 920),
+    ],
+)
+def test_the_time_a_service_may_load(health, update, tasks, seconds):
+    spec = {"TaskTemplate": {"ContainerSpec": {"Healthcheck": health}}, "UpdateConfig": update}
+    assert loading_time(spec, tasks) == seconds
+
+
+@pytest.mark.parametrize(("start_period", "seconds"), [(0, 60), (300 * S, 300 + 65)])
+def test_a_model_may_load_longer_than_the_deploy_waits_for_the_rest(start_period, seconds):
+    swarm = FakeSwarm()
+    swarm.behave["st_a"] = "starting"
+    desired = stack({"a": {}})
+    container = desired["services"]["st_a"]["spec"]["TaskTemplate"]["ContainerSpec"]
+    container["Healthcheck"] = {"Test": ["CMD", "x"], "StartPeriod": start_period}
+    with pytest.raises(DeployError, match="it is not ready in time"):
+        deploy(swarm, desired, wait_timeout=60)
+    assert seconds <= swarm.now < seconds + 5
+
 
 FAILED_NEW = {
     "crash": ("it ended N times in a row", "task: non-zero exit (3)"),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 
 import pytest
@@ -16,7 +17,7 @@ from tests.unit.plugins.module_utils.test_swarm_observe import build
 from tests.unit.stacks import content, network, service, stack
 
 
-def planned(before, after, secrets=None, old_secrets=None, prune=True, prepare=None):
+def planned(before, after, secrets=None, old_secrets=None, prune=True, prepare=None, keep_versions=0):
     """Return the plan that leads from one stack to another."""
     swarm = FakeSwarm(hostnames=("n1", "n2"))
     if before:
@@ -24,7 +25,7 @@ def planned(before, after, secrets=None, old_secrets=None, prune=True, prepare=N
     if prepare:
         prepare(swarm)
     want, marked, _warnings = wanted.prepare(after, secrets or {}, (1, 45))
-    return plan.make(want, marked, observe.observe(swarm, after["name"], after), prune)
+    return plan.make(want, marked, observe.observe(swarm, after["name"], after), prune, keep_versions)
 
 
 def told(a_plan):
@@ -38,7 +39,7 @@ def changes(a_plan):
 def test_equal_is_empty():
     there = stack({"a": {"networks": ["st_n"]}}, networks={"st_n": network("st_n")})
     a_plan = planned(there, there)
-    assert not a_plan and a_plan.text() == "" and a_plan.unchanged == 2
+    assert not a_plan and a_plan.text() == "" and a_plan.same == [("network", "st_n"), ("service", "st_a")]
 
 
 def test_everything_new():
@@ -77,16 +78,52 @@ def test_a_field_is_named_in_compose_words():
     ]
 
 
-EFFECTS = {
-    "restart": {"env": ["A=1"]},
-    "scale": {"mode": {"Replicated": {"Replicas": 3}}},
-    "stay": {"labels": {"a": "b"}},
-}
+SCALED, MOVED = {"mode": {"Replicated": {"Replicas": 3}}}, {"Placement": {"Constraints": ["a==b"]}}
+EFFECTS = [
+    ("restart", {"env": ["A=1"]}),
+    ("restart", {"env": ["A=1"], **SCALED, **MOVED}),
+    ("restart", {"RestartPolicy": {"Condition": "none", "MaxAttempts": 0}}),
+    ("restart", {"LogDriver": {"Name": "local"}}),
+    ("restart", {"Resources": {"Limits": {"NanoCPUs": 1}}}),
+    ("restart", {"networks": ["st_n"]}),
+    ("place", MOVED),
+    ("place", {**MOVED, **SCALED}),
+    ("place", {"Placement": {"Preferences": [{"Spread": {"SpreadDescriptor": "node.labels.zone"}}]}}),
+    ("place", {"Placement": {"MaxReplicas": 1}}),
+    ("scale", SCALED),
+    ("scale", {**SCALED, "labels": {"a": "b"}}),
+    ("stay", {"labels": {"a": "b"}}),
+]
 
 
-@pytest.mark.parametrize("effect", EFFECTS)
-def test_effect_on_tasks(effect):
-    (item,) = planned(stack({"a": {}}), stack({"a": EFFECTS[effect]})).items
+@pytest.mark.parametrize(("effect", "keys"), EFFECTS)
+def test_effect_on_tasks(effect, keys):
+    networks = {"st_n": network("st_n")}
+    (item,) = planned(stack({"a": {}}, networks=networks), stack({"a": keys}, networks=networks)).items
+    assert item.tasks == effect
+
+
+@pytest.mark.parametrize(
+    ("effect", "changes"),
+    [
+        ("stay", {"UpdateConfig": {"Parallelism": 2}}),
+        ("stay", {"RollbackConfig": {"Parallelism": 2}}),
+        ("restart", {"EndpointSpec": {"Mode": "dnsrr"}}),
+        (
+            "restart",
+            {
+                "EndpointSpec": {
+                    "Mode": "vip",
+                    "Ports": [{"TargetPort": 1, "Protocol": "tcp", "PublishMode": "host"}],
+                }
+            },
+        ),
+    ],
+)
+def test_effect_on_tasks_of_what_is_not_their_template(effect, changes):
+    after = stack({"a": {}})
+    after["services"]["st_a"]["spec"].update(changes)
+    (item,) = planned(stack({"a": {}}), after).items
     assert item.tasks == effect
 
 
@@ -100,9 +137,17 @@ def test_placement_moves_only_what_no_longer_fits():
     ]
 
 
-def test_mode_is_made_anew():
-    (item,) = planned(stack({"a": {}}), stack({"a": {"mode": {"Global": {}}}})).items
+@pytest.mark.parametrize(
+    ("keys", "tasks"),
+    [
+        ({"mode": {"Global": {}}}, "restart"),
+        ({"mode": {"ReplicatedJob": {"MaxConcurrent": 1, "TotalCompletions": 1}}, "job": True}, "run"),
+    ],
+)
+def test_mode_is_made_anew(keys, tasks):
+    (item,) = planned(stack({"a": {}}), stack({"a": keys})).items
     assert (item.action, item.reasons) == ("recreate", ("deploy.mode cannot be changed in place",))
+    assert item.tasks == tasks
 
 
 def test_a_network_takes_its_services_along():
@@ -190,6 +235,105 @@ def test_content_under_a_fixed_name(kind, labels, error):
             planned(before, after)
     else:
         assert not planned(before, after)
+
+
+def test_content_under_a_fixed_name_tells_the_file_and_the_way_out():
+    before, after = (
+        stack({"a": {}}, configs={"named": content("named", "c", data=data)}) for data in ("eA==", "eQ==")
+    )
+    after["configs"]["named"]["source"] = "the file app.conf"
+    with pytest.raises(FleetError) as caught:
+        planned(before, after)
+    assert str(caught.value) == (
+        "The content of a config cannot be changed (named): found other content under the same name than "
+        "that of the file app.conf, wanted a name that changes with the content, set configs.c: leave out "
+        "its name, then the content's hash becomes part of it; or give it another name."
+    )
+
+
+def versioned(number, text="x", key="c", kind="configs", users=("a",)):
+    """A stack whose services use one version of a config; the number is the hash in its name."""
+    name = f"st_{key}-{number:012x}"
+    entry = content(name, key, data=base64.b64encode(text.encode()).decode())
+    return stack({user: {kind: [name]} for user in users}, **{kind: {name: entry}})
+
+
+DIFFERENCES = {
+    "a line": ("a = 1\nb = 2\n", "a = 1\nb = 3\n", ["@@ -1,2 +1,2 @@", " a = 1", "-b = 2", "+b = 3"]),
+    "no text": ("a", "\x00", ["(not compared: not text)"]),
+    "a key": ("a", "-----BEGIN RSA PRIVATE KEY-----\nMII", ["(not compared: it holds a private key)"]),
+    "too long": ("a", "b" * 70_000, ["(not compared: over 64 KiB)"]),
+    "ends of lines": ("a\n", "a\r\n", ["(only the ends of lines differ)"]),
+    "a marker": ("a", "\x02NAME\x03", ["(not compared: not text)"]),
+    "a url": ("a", "x://me:hunter2@h/", ["@@ -1 +1 @@", "-a", "+x://me:...@h/"]),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENCES)
+def test_a_new_version_of_a_config_shows_its_difference(name):
+    before, after, lines = DIFFERENCES[name]
+    (item, *_rest) = planned(versioned(1, before), versioned(2, after)).items
+    assert list(item.diff) == item.as_dict()["diff"] == lines
+    assert item.changes[0].before == "st_c-000000000001"
+
+
+@pytest.mark.parametrize(
+    "line", ["password = hunter2", '"api_key": "hunter2",', "export DB_TOKEN=hunter2", "  secret: hunter2"]
+)
+def test_what_looks_like_a_password_in_a_config_is_a_fingerprint(line):
+    a_plan = planned(versioned(1, "a\n"), versioned(2, f"a\n{line}\n"))
+    assert "hunter2" not in a_plan.text() and "secret " in a_plan.text()
+
+
+def test_a_long_difference_is_cut():
+    a_plan = planned(versioned(1, "a\n"), versioned(2, "".join(f"{n}\n" for n in range(500))))
+    assert a_plan.items[0].diff[-1] == "(402 more lines)" and len(a_plan.items[0].diff) == 101
+
+
+def test_the_version_in_use_is_the_one_compared_with():
+    def older_but_used(swarm):
+        swarm.add("configs", versioned(3, "unused\n")["configs"]["st_c-000000000003"]["spec"])
+
+    a_plan = planned(versioned(1, "used\n"), versioned(2, "new\n"), prepare=older_but_used)
+    assert "-used" in a_plan.items[0].diff
+
+
+def test_a_secret_shows_no_difference():
+    (item, *_rest) = planned(versioned(1, "a", kind="secrets"), versioned(2, "b", kind="secrets")).items
+    assert item.diff == () and "diff" not in item.as_dict()
+
+
+@pytest.mark.parametrize("kind", ["configs", "secrets"])
+@pytest.mark.parametrize(("number", "removed"), [(0, [1, 2, 3]), (1, [1, 2]), (2, [1]), (3, []), (9, [])])
+def test_old_versions_are_kept_newest_first(number, removed, kind):
+    def add_older(swarm):
+        for version in (1, 2, 3):
+            for spec in versioned(version, kind=kind)[kind].values():
+                swarm.add(kind, spec["spec"])
+
+    def remade(swarm):
+        add_older(swarm)
+        for spec in versioned(7, key="gone", kind=kind)[kind].values():
+            swarm.add(kind, spec["spec"])
+
+    current = versioned(9, kind=kind)
+    a_plan = planned(current, current, prepare=remade, keep_versions=number)
+    names = [f"st_c-{version:012x}" for version in removed] + ["st_gone-000000000007"]
+    assert [item.name for item in a_plan.items] == names
+    assert {item.action for item in a_plan.items} == {"remove"}
+
+
+def test_every_object_is_counted():
+    there = stack({"a": {}, "b": {}}, networks={"st_n": network("st_n")})
+    after = stack({"a": {"env": ["A=1"]}, "c": {}}, networks={"st_n": network("st_n")})
+    a_plan = planned(there, after)
+    assert a_plan.counts() == {"create": 1, "update": 1, "recreate": 0, "remove": 1, "none": 1}
+    assert a_plan.objects() == [
+        {"kind": "network", "name": "st_n", "action": "none"},
+        {"kind": "service", "name": "st_a", "action": "update"},
+        {"kind": "service", "name": "st_b", "action": "remove"},
+        {"kind": "service", "name": "st_c", "action": "create"},
+    ]
 
 
 def test_labels_of_content_change_in_place():

@@ -9,8 +9,14 @@ import json
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.gpufleet.swarm.plugins.module_utils._host import EngineError
+from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import FleetError
+from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import engine as engines
+from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.options import ARGUMENT_SPEC
 from ansible_collections.gpufleet.swarm.plugins.modules import probe, stack_info
+
+from tests.unit.fake_swarm import FakeSwarm
+from tests.unit.plugins.module_utils.test_swarm_apply import deploy
+from tests.unit.stacks import network, stack
 
 RESULT = {"url": "https://lab.test/", "ok": True, "problems": []}
 BAD = {
@@ -77,30 +83,48 @@ def test_probe_refuses_a_bad_url(capsys):
 
 @pytest.mark.parametrize("names", [None, ["web"]])
 def test_stack_info(monkeypatch, capsys, names):
-    monkeypatch.setattr(stack_info, "read", lambda given: [{"name": "web_api", "asked": given}])
+    monkeypatch.setattr(stack_info, "read", lambda *given: [{"name": "web_api", "asked": given}])
     answer = called(stack_info, capsys, {"names": names} if names else {})
-    assert answer["services"] == [{"name": "web_api", "asked": names}]
+    socket = ARGUMENT_SPEC["docker_host"]["default"]
+    assert answer["services"] == [{"name": "web_api", "asked": [names, socket]}]
     assert not answer["changed"]
 
 
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        (
-            FileNotFoundError(2, "No such file or directory"),
-            "no Docker Engine answers on this host ([Errno 2] No such file or directory).",
-        ),
-        (
-            EngineError("/services", "status 503: This node is not a swarm manager"),
-            "This node is not a swarm manager",
-        ),
-    ],
-)
-def test_stack_info_without_a_manager(monkeypatch, capsys, error, message):
-    def fail(_names):
-        raise error
+def test_stack_info_without_an_engine(tmp_path, capsys):
+    answer = called(stack_info, capsys, {"docker_host": f"unix://{tmp_path}/none.sock"})
+    assert answer["failed"]
+    assert answer["msg"].startswith("No Docker Engine answers (unix://")
+
+
+def test_stack_info_without_a_manager(monkeypatch, capsys):
+    swarm = FakeSwarm()
+    swarm.info = {"Swarm": {"LocalNodeState": "active", "ControlAvailable": False}}
+    monkeypatch.setattr(engines, "connect", lambda _address: swarm)
+    answer = called(stack_info, capsys, {})
+    assert answer["failed"]
+    assert answer["msg"].startswith(
+        "Cannot manage stacks here: found a worker, wanted a manager of an active"
+    )
+
+
+def test_stack_info_is_asked_of_the_engine_and_writes_nothing(monkeypatch, capsys):
+    swarm = FakeSwarm()
+    deploy(
+        swarm, stack({"a": {"env": ["A=hunter2"], "networks": ["st_n"]}}, networks={"st_n": network("st_n")})
+    )
+    monkeypatch.setattr(engines, "connect", lambda _address: swarm)
+    writes = swarm.writes
+    (told,) = called(stack_info, capsys, {})["services"]
+    assert (told["name"], told["drift"], swarm.writes) == ("st_a", [], writes)
+    swarm.service("st_a")["Spec"]["TaskTemplate"]["ContainerSpec"]["Env"] = ["A=hunter3"]
+    (told,) = called(stack_info, capsys, {})["services"]
+    assert told["drift"] == ["environment.A"] and "hunter" not in str(told)
+
+
+def test_stack_info_tells_a_refusal(monkeypatch, capsys):
+    def fail(*_given):
+        raise FleetError("Refused", cause="status 500")
 
     monkeypatch.setattr(stack_info, "read", fail)
     answer = called(stack_info, capsys, {})
-    assert answer["failed"]
-    assert message in answer["msg"]
+    assert (answer["failed"], answer["msg"], answer["cause"]) == (True, "Refused - status 500.", "status 500")

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import yaml
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import deploy as deploys
@@ -16,7 +18,7 @@ from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.options impo
 from ansible_collections.gpufleet.swarm.plugins.modules import stack as module_file
 
 from tests.unit.fake_swarm import FakeSwarm
-from tests.unit.stacks import stack
+from tests.unit.stacks import content, stack
 
 
 class Ended(Exception):
@@ -98,15 +100,12 @@ def test_absent(swarm, monkeypatch):
 NO_SWARM = "external networks, secrets and configs are taken to exist."
 
 
-@pytest.mark.parametrize("why", ["no SDK", "no Engine", "no Swarm"])
+@pytest.mark.parametrize("why", ["no Engine", "no Swarm"])
 def test_check_mode_on_a_bare_host(swarm, monkeypatch, why):
     def refuse(_address):
-        raise engines.EngineError("No Docker Engine answers")
+        raise engines.NoEngine("No Docker Engine answers")
 
-    if why == "no SDK":
-        monkeypatch.setattr(module_file.engines, "SDK_IMPORT_ERROR", "Traceback: no docker")
-        reason = "the Docker SDK for Python is not installed"
-    elif why == "no Engine":
+    if why == "no Engine":
         monkeypatch.setattr(module_file.engines, "connect", refuse)
         reason = "no Docker Engine answers"
     else:
@@ -120,11 +119,82 @@ def test_check_mode_on_a_bare_host(swarm, monkeypatch, why):
     assert run(monkeypatch, desired=desired).result["failed"]
 
 
-def test_a_missing_sdk_is_told_as_ansible_does(monkeypatch):
-    monkeypatch.setattr(module_file.engines, "SDK_IMPORT_ERROR", "Traceback: no docker")
-    result = run(monkeypatch, desired=stack({})).result
-    assert "Failed to import the required Python library (docker)" in result["msg"]
-    assert result["exception"] == "Traceback: no docker"
+def test_an_engine_that_does_not_answer_is_no_bare_host(swarm, monkeypatch):
+    def time_out(_address):
+        raise engines.EngineError("No Docker Engine answers", cause="timed out")
+
+    monkeypatch.setattr(module_file.engines, "connect", time_out)
+    result = run(monkeypatch, desired=stack({}), check_mode=True).result
+    assert result["failed"] and result["msg"] == "No Docker Engine answers - timed out."
+
+
+def change(swarm, **container):
+    """Update the service st_a as another client would."""
+    entry = swarm.service("st_a")
+    spec = copy.deepcopy(entry["Spec"])
+    spec["TaskTemplate"]["ContainerSpec"].update(container)
+    swarm.post("/services/{0}/update", entry["ID"], data=spec, version=entry["Version"]["Index"])
+
+
+def test_drift_is_in_the_result_and_warned_about_where_it_gets_lost(swarm, monkeypatch):
+    run(monkeypatch, desired=stack({"a": {}}))
+    change(swarm, User="5")
+    module = run(monkeypatch, desired=stack({"a": {}}), check_mode=True, diff=True)
+    sentence = "st_a was changed by others since the last deploy: services.a.user"
+    assert module.warnings == [sentence]
+    assert module.result["drift"][0]["fields"] == ["services.a.user"]
+    assert module.result["diff"]["prepared"].startswith(f"# {sentence}\n~ service st_a")
+    assert run(monkeypatch, desired=stack({"a": {}})).result["changed"] is True
+    assert run(monkeypatch, desired=stack({"a": {}})).result["drift"] == []
+
+
+def test_drift_that_is_left_alone_changes_nothing_and_warns_of_nothing(swarm, monkeypatch):
+    run(monkeypatch, desired=stack({"a": {}}))
+    change(swarm, Image="tiny:1@sha256:" + "0" * 64)
+    module = run(monkeypatch, desired=stack({"a": {}}), diff=True)
+    assert (module.result["changed"], module.warnings) == (False, [])
+    assert module.result["drift"][0]["kept"] == ["services.a.image"]
+    assert "diff" not in module.result
+
+
+def test_digests(swarm, monkeypatch):
+    swarm.registry = {"tiny:1": "sha256:" + "0" * 64}
+    logins = [{"registry": "docker.io", "username": "me", "password": "hunter2"}]
+    result = run(
+        monkeypatch, desired=stack({"a": {}}), resolve_image="changed", registry_logins=logins
+    ).result
+    assert result["changed"] and "hunter2" not in str(result)
+    assert [path for path, _auth in swarm.logins] == ["/distribution/{0}/json", "/services/create"]
+    swarm.registry = {}
+    module = run(monkeypatch, desired=stack({"a": {}}), resolve_image="always")
+    assert module.result["changed"] is False and "manifest unknown" in module.warnings[0]
+    writes = swarm.writes
+    result = run(monkeypatch, desired=stack({"a": {"image": "tiny:2"}}), resolve_image="changed").result
+    assert result["failed"] and swarm.writes == writes
+    assert result["error"]["option"].startswith("registry_logins, or resolve_image: never")
+
+
+def test_two_logins_for_one_registry_reach_no_engine(swarm, monkeypatch):
+    logins = [{"registry": "x.test", "username": "me", "password": "p"}] * 2
+    result = run(monkeypatch, desired=stack({"a": {}}), registry_logins=logins).result
+    assert result["failed"] and swarm.reads == 0
+
+
+def test_every_object_and_the_counts(swarm, monkeypatch):
+    run(monkeypatch, desired=stack({"a": {}}))
+    result = run(monkeypatch, desired=stack({"a": {}, "b": {}}), check_mode=True).result
+    assert result["counts"] == {"create": 1, "update": 0, "recreate": 0, "remove": 0, "none": 1}
+    assert [(entry["name"], entry["action"]) for entry in result["objects"]] == [
+        ("st_a", "none"),
+        ("st_b", "create"),
+    ]
+
+
+def test_absent_keeps_no_version(swarm, monkeypatch):
+    configs = {"st_c-000000000001": content("st_c-000000000001", "c")}
+    run(monkeypatch, desired=stack({}, configs=configs))
+    result = run(monkeypatch, state="absent", keep_versions=5).result
+    assert result["actions"] == ["Removed the config st_c-000000000001"]
 
 
 @pytest.mark.parametrize(("state", "check_mode"), [("locked", True), ("locked", False), ("inactive", False)])
@@ -183,5 +253,12 @@ def test_documentation_and_options_agree():
     options = {**ARGUMENT_SPEC, **INTERNAL_SPEC}
     assert set(documented) == set(options)
     for name, option in options.items():
-        for key in ("type", "default", "choices", "required", "elements"):
-            assert documented[name].get(key) == option.get(key), (name, key)
+        compare(documented[name], option, name)
+        for part, suboption in option.get("options", {}).items():
+            compare(documented[name]["suboptions"][part], suboption, f"{name}.{part}")
+
+
+def compare(documented, option, name):
+    for key in ("type", "default", "choices", "required", "elements"):
+        assert documented.get(key) == option.get(key), (name, key)
+    assert set(documented.get("suboptions", {})) == set(option.get("options", {})), name

@@ -31,6 +31,19 @@ def parser() -> argparse.ArgumentParser:
         metavar="M",
         help="how many of them are managers (default: %(default)s)",
     )
+    up.add_argument(
+        "--fronts",
+        type=int,
+        default=0,
+        metavar="F",
+        help="how many of them stay outside the Swarm, as other ends of tunnels (default: %(default)s)",
+    )
+    up.add_argument(
+        "--gpus",
+        default="",
+        metavar="HOST=NUMBER[:MODEL],...",
+        help="pretend cards of some hosts, as in manager1=2,worker1=1:t4 (default: none)",
+    )
     down = commands.add_parser(
         "down", help="remove a lab with all that belongs to it; images stay for the next one"
     )
@@ -71,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         folder = (asked.inventory or Path("inventories", check_name(asked.name))).absolute()
         if asked.command == "up":
-            commands.up(asked.name, asked.hosts, asked.managers, folder)
+            commands.up(asked.name, asked.hosts, asked.managers, folder, asked.gpus, asked.fronts)
         else:
             commands.down(asked.name, folder, everything=asked.all)
     except LabError as error:

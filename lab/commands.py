@@ -9,22 +9,24 @@ from pathlib import Path
 
 import docker
 
-from . import base, build, catalog, engine, inventory, nodes, registry
+from . import base, build, catalog, engine, gpus, inventory, nodes, registry
 from .plan import check_name, plan_hosts, registry_address
 from .report import say, step
 
 
-def up(lab: str, hosts: int, managers: int, folder: Path) -> None:
+def up(lab: str, hosts: int, managers: int, folder: Path, cards: str = "", fronts: int = 0) -> None:
+    """cards: which hosts have pretend GPUs (gpus.parse)."""
     check_name(lab)
-    plan = plan_hosts(hosts, managers)
+    plan = plan_hosts(hosts, managers, fronts)
+    with_cards = gpus.parse(cards, [host.name for host in plan])
     client = engine.ensure()
     with engine.lock():
         nodes.ensure_images(client, {host.suite for host in plan})
         registry.ensure_image(client)
         network = nodes.ensure_network(client, lab, folder)
         registry.ensure(client, network, registry_address(nodes.subnet_of(network)))
-    nodes.ensure_hosts(client, lab, plan, network)
-    _write_inventory(client, lab, plan, nodes.subnet_of(network), folder)
+    nodes.ensure_hosts(client, lab, plan, network, with_cards)
+    _write_inventory(client, lab, plan, nodes.subnet_of(network), folder, with_cards)
 
 
 def show_images() -> None:
@@ -40,7 +42,9 @@ def show_images() -> None:
     _table(rows)
 
 
-def _write_inventory(client: docker.DockerClient, lab: str, plan: list, subnet: str, folder: Path) -> None:
+def _write_inventory(
+    client: docker.DockerClient, lab: str, plan: list, subnet: str, folder: Path, with_cards: dict[str, str]
+) -> None:
     inventory.prepare(folder, lab)
     key = folder / ".ssh" / "id_ed25519"
     if not key.is_file():
@@ -52,9 +56,10 @@ def _write_inventory(client: docker.DockerClient, lab: str, plan: list, subnet: 
         "fleet_domain": "lab.test",
         "fleet_systems": ["linto"],
         "docker_registry_mirrors": [registry.mirror_url()],
+        **(gpus.variables() if with_cards else {}),
     }
     files = {
-        folder / "hosts.yml": inventory.render_hosts(plan, subnet),
+        folder / "hosts.yml": inventory.render_hosts(plan, subnet, with_cards),
         folder / "group_vars" / "all.yml": inventory.render_variables(variables),
         folder / ".ssh" / "known_hosts": inventory.render_known_hosts(plan, subnet, host_keys),
     }

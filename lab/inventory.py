@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Container
 from pathlib import Path
 
 from .plan import USER, Host
@@ -24,8 +25,8 @@ HEADER = (
 )
 
 
-def render_hosts(plan: list[Host], subnet: str) -> str:
-    """hosts.yml: every group of a fleet, also those that are empty here."""
+def render_hosts(plan: list[Host], subnet: str, with_cards: Container[str] = ()) -> str:
+    """hosts.yml: every group of a fleet, also those that are empty here. with_cards: names for group gpu."""
     lines = ["---", HEADER.rstrip(), "all:", "  children:"]
     for group in GROUPS:
         members = [host for host in plan if host.group == group]
@@ -33,6 +34,9 @@ def render_hosts(plan: list[Host], subnet: str) -> str:
         lines += ["      hosts:"] if members else ["      hosts: {}"]
         for host in members:
             lines += [f"        {host.name}:", f"          ansible_host: {host.address(subnet)}"]
+        if group == "gpu" and (named := [host.name for host in plan if host.name in with_cards]):
+            lines[-1] = "      hosts:"
+            lines += [f"        {name}:" for name in named]
     return "\n".join(lines) + "\n"
 
 

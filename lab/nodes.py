@@ -19,12 +19,14 @@ import docker
 from docker.models.containers import Container
 from docker.models.networks import Network
 
-from . import base, build
+from . import base, build, gpus
 from .plan import USER, Host, choose_subnet
 from .report import LabError, say, step
 
 LAB, HOST, SUITE = "gpufleet.lab", "gpufleet.lab.host", "gpufleet.lab.suite"  # labels
+CARDS = "gpufleet.lab.cards"  # label: the pretend cards of a host, NUMBER:MODEL
 INVENTORY = "gpufleet.lab.inventory"  # label of the network: folder of the inventory written first
+INIT = "/usr/local/sbin/lab-init"  # first process of the images
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
 AUTHORIZED = f"/home/{USER}/.ssh/authorized_keys"
 BOOT_SECONDS = 90
@@ -121,8 +123,13 @@ def containers(client: docker.DockerClient, lab: str | None = None) -> list[Cont
     return client.containers.list(all=True, filters={"label": wanted})
 
 
-def ensure_hosts(client: docker.DockerClient, lab: str, plan: list[Host], network: Network) -> None:
-    """Bring the lab's containers in line with the plan: make, start, remove; one that runs is left alone."""
+def ensure_hosts(
+    client: docker.DockerClient, lab: str, plan: list[Host], network: Network, with_cards: dict[str, str]
+) -> None:
+    """Bring the lab's containers in line with the plan: make, start, remove; one that runs is left alone.
+
+    with_cards: host -> its pretend cards, NUMBER:MODEL
+    """
     existing = {container.labels[HOST]: container for container in containers(client, lab)}
     wanted = {host.name: host for host in plan}
     surplus = [container for name, container in existing.items() if name not in wanted]
@@ -136,7 +143,7 @@ def ensure_hosts(client: docker.DockerClient, lab: str, plan: list[Host], networ
     stopped = [container for container in kept.values() if container.status != "running"]
     if new:
         with step(f"Create {', '.join(host.name for host in new)}"):
-            _each(lambda host: _create(client, lab, host, network), new)
+            _each(lambda host: _create(client, lab, host, network, with_cards.get(host.name, "")), new)
     if stopped:
         with step(f"Start {', '.join(sorted(c.labels[HOST] for c in stopped))} again"):
             _each(lambda container: container.start(), stopped)
@@ -145,10 +152,16 @@ def ensure_hosts(client: docker.DockerClient, lab: str, plan: list[Host], networ
         subnet = subnet_of(network)
         with step(f"Wait for systemd and SSH on {', '.join(names)}"):
             _each(lambda name: _wait(client, lab, name, wanted[name].address(subnet)), names)
+    if with_cards:
+        with step("Build the stand-in of NVIDIA's repository"):
+            _each(lambda name: _build_repository(client, lab, name), sorted(with_cards))
     for name, container in kept.items():
         if container.labels.get(SUITE) != wanted[name].suite:
             release = base.DEBIAN.get(container.labels.get(SUITE), "another release")
             say(f"          Kept {name} as it is, on {release}: a host that exists is not made anew.")
+        if container.labels.get(CARDS, "") != with_cards.get(name, ""):
+            has = container.labels.get(CARDS) or "none"
+            say(f"          Kept {name} with pretend cards {has}: a host that exists is not made anew.")
 
 
 def remove(several: list[Container]) -> None:
@@ -171,7 +184,16 @@ def container_name(lab: str, host: str) -> str:
     return f"gpufleet-{lab}-{host}"
 
 
-def _create(client: docker.DockerClient, lab: str, host: Host, network: Network) -> None:
+def _build_repository(client: docker.DockerClient, lab: str, name: str) -> None:
+    container = client.containers.get(container_name(lab, name))
+    if container.labels.get(CARDS):
+        code, output = container.exec_run(gpus.build_command())
+        if code:
+            text = output.decode(errors="replace").strip()
+            raise LabError(f"Could not build the stand-in of NVIDIA's repository on {name}:\n       {text}")
+
+
+def _create(client: docker.DockerClient, lab: str, host: Host, network: Network, cards: str) -> None:
     api = client.api
     # Not privileged: that fails where the machine itself lacks CAP_SYS_RESOURCE. This is what systemd and a
     # nested engine need, and it works on such machines as well.
@@ -191,12 +213,15 @@ def _create(client: docker.DockerClient, lab: str, host: Host, network: Network)
         image_tag(host.suite),
         name=container_name(lab, host.name),
         hostname=host.name,
-        labels={LAB: lab, HOST: host.name, SUITE: host.suite},
+        labels={LAB: lab, HOST: host.name, SUITE: host.suite, CARDS: cards},
+        command=[gpus.ENTRY, INIT] if cards else None,
         volumes=["/var/lib/docker"],  # anonymous: an overlay file system cannot hold another one
         host_config=host_config,
         networking_config=api.create_networking_config({network.name: endpoint}),
     )
     container = client.containers.get(made["Id"])
+    if cards:
+        container.put_archive("/", gpus.archive(gpus.cards(lab, host.name, cards)))
     with tempfile.TemporaryDirectory(prefix="gpufleet-lab-") as folder:
         key = Path(folder, "key")
         make_key(key, f"root@{host.name}")

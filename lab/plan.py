@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from .report import LabError
 
 LABS = ipaddress.ip_network("172.30.0.0/16")  # every lab takes one /24 of it
-MANAGERS_FROM, WORKERS_FROM = 10, 100  # last part of the addresses: manager1 is .11, worker1 is .101
+# Last part of the addresses: front1 is .3, manager1 is .11, worker1 is .101.
+FRONTS_FROM, MANAGERS_FROM, WORKERS_FROM = 2, 10, 100
 REGISTRY_AT = 2
-MOST_MANAGERS, MOST_WORKERS = 80, 150
+MOST_FRONTS, MOST_MANAGERS, MOST_WORKERS = 8, 80, 150
 
 USER = "fleet"  # whom Ansible signs in as; made in the image of a host
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
@@ -23,7 +24,7 @@ NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 @dataclass(frozen=True)
 class Host:
-    """One host of a lab. group: managers or workers. suite: the Debian release, by code name."""
+    """One host of a lab. group: managers, workers or fronts. suite: the Debian release, by code name."""
 
     name: str
     group: str
@@ -47,12 +48,16 @@ def check_name(name: str) -> str:
     return name
 
 
-def plan_hosts(hosts: int, managers: int) -> list[Host]:
-    """manager1.., worker1..; the last worker runs Debian 12, all others Debian 13.
+def plan_hosts(hosts: int, managers: int, fronts: int = 0) -> list[Host]:
+    """manager1.., worker1.., front1..; the last worker and fronts run Debian 12, all others Debian 13.
 
     Managers stay on the newer release: an older engine cannot schedule for a newer one in every respect.
     """
-    workers = hosts - managers
+    workers = hosts - managers - fronts
+    if not 0 <= fronts <= MOST_FRONTS:
+        raise LabError(
+            f"A lab with {fronts} fronts cannot be made.", f"Use --fronts with 0 to {MOST_FRONTS}."
+        )
     if not 1 <= managers <= MOST_MANAGERS or not 0 <= workers <= MOST_WORKERS:
         raise LabError(
             f"A lab of {hosts} hosts with {managers} managers cannot be made.",
@@ -62,7 +67,7 @@ def plan_hosts(hosts: int, managers: int) -> list[Host]:
     for i in range(1, workers + 1):
         suite = "bookworm" if i == workers else "trixie"
         plan.append(Host(f"worker{i}", "workers", suite, WORKERS_FROM + i))
-    return plan
+    return plan + [Host(f"front{i}", "fronts", "bookworm", FRONTS_FROM + i) for i in range(1, fronts + 1)]
 
 
 def choose_subnet(taken: Iterable[str]) -> str:

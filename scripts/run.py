@@ -102,6 +102,8 @@ LINT = [
 ]
 SANITY = [python("sanity", "ansible-test sanity on the built collection", "tests/sanity/run.py")]
 UNITS = [pytest("unit", "tests that need no host")]
+PROPERTY = [pytest("property", "random stacks against their plans, and damaged Compose files")]
+DIFFERENTIAL = [pytest("differential", "stack files as four versions of docker stack deploy send them")]
 # The tests that make a small fleet of their own; each in the order of what it costs.
 FURTHER = [pytest("faults", "bad input and broken hosts")]
 INTEGRATION = [
@@ -115,7 +117,28 @@ INTEGRATION = [
     ),
     with_lab("docker", "the docker role on bare hosts, from two repositories", "test_docker_role.py"),
     with_lab("certificates", "renewal on two ingress nodes", "test_certificates.py", "--fleet"),
+    with_lab("tunnels", "tunnels between a node and a front", "test_tunnels.py", "--fronts", "1"),
     with_lab("stack", "the stack module against live Engines", "test_stack_module.py", "--fleet"),
+    with_lab("failures", "failures of the stack module on live Engines", "test_stack_failures.py", "--fleet"),
+    with_lab("rotation", "new content and the way back", "test_stack_rotation.py", "--fleet"),
+    with_lab("plan-truth", "random edits on live Engines", "test_stack_plan_truth.py", "--fleet"),
+    with_lab(
+        "leader",
+        "managers that are lost during a deploy",
+        "test_stack_leader.py",
+        "--managers",
+        "3",
+        "--fleet",
+        hosts="3",
+    ),
+    with_lab("corpus", "stack files on live Engines 20.10 and 26.1", "test_stack_corpus.py", "--fleet"),
+    with_lab(
+        "nvidia",
+        "the nvidia role on hosts with pretend cards",
+        "test_nvidia_role.py",
+        "--gpus",
+        "manager1=2,worker1=1:t4",
+    ),
 ]
 SCENARIOS = ("single", "fleet")
 DEMO = [
@@ -127,7 +150,7 @@ DEMO = [
 
 def goals(argument: str | None) -> dict[str, list[Step]]:
     """Return every goal with its steps, in the order they run."""
-    test = [*LINT, *UNITS, *SANITY, *FURTHER, *map(molecule, SCENARIOS)]
+    test = [*LINT, *UNITS, *DIFFERENTIAL, *PROPERTY, *SANITY, *FURTHER, *map(molecule, SCENARIOS)]
     rest = [molecule(name) for name in scenarios() if name not in SCENARIOS]
     return {
         "demo": DEMO,

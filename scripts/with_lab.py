@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run a command with a lab of its own, whose inventory it finds in GPUFLEET_INVENTORY.
 
-    python scripts/with_lab.py NAME HOSTS [--managers N] [--fleet] -- COMMAND...
+    python scripts/with_lab.py NAME HOSTS [--managers N] [--fronts N] [--fleet] [--gpus HOST=NUMBER,...]
+                               -- COMMAND...
 
 With --fleet the hosts are a Swarm with its ingress, and no system, before the command starts. The lab is
 removed afterwards, whatever became of the command, whose exit code is returned.
@@ -28,7 +29,9 @@ def main() -> int:
     parser.add_argument("name")
     parser.add_argument("hosts")
     parser.add_argument("--managers", default="1")
+    parser.add_argument("--fronts", default="0")
     parser.add_argument("--fleet", action="store_true")
+    parser.add_argument("--gpus", default="", help="pretend cards, as the lab takes them")
     parser.add_argument("command", nargs="+")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="gpufleet-") as folder:
@@ -38,7 +41,8 @@ def main() -> int:
         try:
             # An earlier run that was killed may have left its hosts.
             subprocess.run([*lab, "down", *place], cwd=ROOT, check=True)
-            size = ["--hosts", options.hosts, "--managers", options.managers]
+            size = ["--hosts", options.hosts, "--managers", options.managers, "--fronts", options.fronts]
+            size += ["--gpus", options.gpus]
             subprocess.run([*lab, "up", *place, *size], cwd=ROOT, check=True)
             if options.fleet:
                 play = ["ansible-playbook", "-i", inventory, "site.yml", *BARE_SWARM]

@@ -24,6 +24,20 @@ def test_hosts(hosts, managers, expected):
     assert [f"{host.name} {host.group} {host.suite}" for host in plan_hosts(hosts, managers)] == expected
 
 
+def test_fronts_are_some_of_the_hosts():
+    plan = plan_hosts(4, 1, 2)
+    assert [f"{host.name} {host.group}" for host in plan] == [
+        "manager1 managers", "worker1 workers", "front1 fronts", "front2 fronts"
+    ]
+    assert plan[2].address("172.30.7.0/24") == "172.30.7.3"
+
+
+@pytest.mark.parametrize("fronts", [-1, 9])
+def test_an_impossible_number_of_fronts(fronts):
+    with pytest.raises(LabError, match=f"A lab with {fronts} fronts cannot be made"):
+        plan_hosts(20, 1, fronts)
+
+
 def test_addresses_do_not_depend_on_the_number_of_hosts():
     def addresses(*size):
         return {host.name: host.address("172.30.7.0/24") for host in plan_hosts(*size)}
@@ -37,8 +51,8 @@ def test_addresses_do_not_depend_on_the_number_of_hosts():
 
 
 def test_addresses_are_distinct_in_the_largest_lab():
-    used = [host.address("172.30.0.0/24") for host in plan_hosts(230, 80)]
-    assert len({*used, registry_address("172.30.0.0/24"), "172.30.0.0", "172.30.0.1", "172.30.0.255"}) == 234
+    used = [host.address("172.30.0.0/24") for host in plan_hosts(238, 80, 8)]
+    assert len({*used, registry_address("172.30.0.0/24"), "172.30.0.0", "172.30.0.1", "172.30.0.255"}) == 242
 
 
 @pytest.mark.parametrize(("hosts", "managers"), [(0, 1), (1, 0), (2, 3), (3, -1), (152, 1), (81, 81)])

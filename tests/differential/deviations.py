@@ -452,7 +452,7 @@ VALUES = (
         what="the CLI drops tmpfs, shm_size and the mode of a tmpfs mount; here they are done",
         why="specification, and Swarm can do it",
         documented="| `tmpfs`, `shm_size`, list form of `depends_on`, tmpfs `mode` |",
-        planned=("services.*.volumes.*", "services.mode"),
+        planned=("services.*.volumes.*",),
         fields={
             "services/shop_text/TaskTemplate/ContainerSpec/Mounts": grows,
             "services/shop_several/TaskTemplate/ContainerSpec/Mounts": grows,

@@ -42,13 +42,11 @@ class EngineError(FleetError):
     def transient(self):
         """The manager may well answer in a moment: no answer, no leader, or a time limit of its own."""
         text = str(self.cause).lower()
+        passing = ("deadline exceeded", "no leader", "not have a leader", "unavailable")
         return (
             self.status is None
             or self.status == 503
-            or (
-                self.status == 500
-                and any(word in text for word in ("deadline exceeded", "no leader", "unavailable"))
-            )
+            or (self.status == 500 and any(word in text for word in passing))
         )
 
 

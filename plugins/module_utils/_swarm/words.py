@@ -104,8 +104,13 @@ def _mounts(mounts):
             del options["Labels"]
         if not options:
             mount.pop("VolumeOptions", None)
-        if "SizeBytes" in mount.get("TmpfsOptions", {}):
-            words.append(size(mount.pop("TmpfsOptions")["SizeBytes"]))
+        options = mount.get("TmpfsOptions", {})
+        if "SizeBytes" in options:
+            words.append(size(options.pop("SizeBytes")))
+        if "Mode" in options:
+            words.append(f"{options.pop('Mode'):04o}")
+        if not options:
+            mount.pop("TmpfsOptions", None)
         told[target] = " ".join([word for word in words if word] + _extra(mount))
     return told
 

@@ -269,7 +269,7 @@ def test_words_leave_nothing_out():
                     "ReadOnly": True,
                     "VolumeOptions": {"NoCopy": True},
                 },
-                {"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"SizeBytes": 1 << 20}},
+                {"Type": "tmpfs", "Target": "/t", "TmpfsOptions": {"SizeBytes": 1 << 20, "Mode": 0o1777}},
             ],
             "Healthcheck": {
                 "Test": ["CMD", "t"],

@@ -168,6 +168,7 @@ def test_demultiplex(raw, lines):
         (500, "rpc error: code = Unknown desc = update out of sequence", True, False),
         (500, "rpc error: code = DeadlineExceeded desc = context deadline exceeded", False, True),
         (503, "The swarm does not have a leader.", False, True),
+        (500, "rpc error: code = Unknown desc = The swarm does not have a leader. It's", False, True),
         (None, "connection refused", False, True),
         (400, "invalid spec", False, False),
         (409, "name conflicts", False, False),

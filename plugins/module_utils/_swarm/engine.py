@@ -198,7 +198,7 @@ def connect(docker_host):
 
 
 def _connection(docker_host):
-    scheme, _, rest = docker_host.partition("://")
+    scheme, _separator, rest = docker_host.partition("://")
     try:
         if scheme == "unix" and rest:
             return SocketConnection(rest, TIMEOUT_S)

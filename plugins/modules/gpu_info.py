@@ -25,16 +25,7 @@ options:
     type: list
     elements: path
     default: []
-attributes:
-  check_mode:
-    description: Changes nothing, so it does the same in check mode.
-    support: full
-  diff_mode:
-    description: Changes nothing, so there is never a difference.
-    support: none
-  idempotent:
-    description: Running it twice leaves the host as it was.
-    support: full
+extends_documentation_fragment: gpufleet.swarm.reads_only
 """
 
 EXAMPLES = r"""

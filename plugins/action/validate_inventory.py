@@ -4,17 +4,22 @@
 """Checks the inventory on the controller; documented in the module of the same name."""
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import yaml
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
+from ansible_collections.gpufleet.swarm.plugins.action.spiped_key import read_key
+from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import FleetError
 from ansible_collections.gpufleet.swarm.plugins.module_utils._inventory import (
+    Fleet,
     Unresolved,
     find_problems,
     render,
 )
+from ansible_collections.gpufleet.swarm.plugins.module_utils._tunnels import entries, tunnel_problems
 
 ROLES = Path(__file__).parents[2] / "roles"
 CONNECTION = ("ansible_host", "ansible_connection")
@@ -53,6 +58,17 @@ def reject(name, spec, value):
     return "; ".join(reasons) or None
 
 
+def key_problems(loader, fleet, values):
+    """Yield what is wrong with the controller's keys of tunnels. values: the variables of any host."""
+    beside = os.path.join(values.get("inventory_dir") or "", "credentials")
+    folder = values.get("fleet_credentials_dir") or beside
+    for link in entries(fleet):
+        try:
+            read_key(loader, os.path.join(folder, "tunnels", f"{link['name']}.key"))
+        except FleetError as error:
+            yield error
+
+
 class ActionModule(ActionBase):
     _requires_connection = False
 
@@ -63,7 +79,12 @@ class ActionModule(ActionBase):
         prefixes = tuple(f"{role}_" for role in specs)
         hostvars, groups = task_vars["hostvars"], task_vars["groups"]
         variables = {host: read_variables(hostvars, host, prefixes) for host in groups["all"]}
-        problems = find_problems(groups, variables, specs, reject)
+        fleet = Fleet(groups, variables, specs)
+        problems = [
+            *find_problems(groups, variables, specs, reject),
+            *tunnel_problems(fleet),
+            *key_problems(self._loader, fleet, hostvars[next(iter(groups["all"]))] if groups["all"] else {}),
+        ]
         result["changed"] = False
         if problems:
             result.update(failed=True, msg=render("The inventory", problems, "no host was contacted"))

@@ -18,7 +18,10 @@ description:
   - Works on a host without Docker. Run it as root, else processes of others and the Engine stay unknown.
 options:
   paths:
-    description: Paths on the host to look at, reported in RV(host.paths). Links are followed.
+    description:
+      - Paths on the host to look at, reported in RV(host.paths). Links are followed.
+      - The result holds the SHA-256 of small files. Do not list a file whose hash is a secret itself, as that of
+        a spiped key is.
     type: list
     elements: path
     default: []

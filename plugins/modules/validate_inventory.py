@@ -15,7 +15,8 @@ author: The gpufleet contributors (@gpufleet)
 description:
   - Runs on the controller and looks at every host of the inventory, whatever C(--limit) says. Run it once.
   - Checks the groups, an odd number of managers, the addresses, C(fleet_domain), C(fleet_systems), the
-    address pools, the node labels, and the value of every variable that a role of this collection specifies.
+    address pools, the node labels, the tunnels with their keys, and the value of every variable that a role
+    of this collection specifies.
   - A variable whose name begins like a role of this collection (C(docker_), C(swarm_), ...) and is in no
     role's C(meta/argument_specs.yml) is a mistake. List it in C(fleet_ignored_variables) if it is none.
   - All problems come in one message. Each names the host, the value found, the value wanted, what to set.

@@ -1,0 +1,59 @@
+# Copyright (c) 2026, the gpufleet contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's half of the module spiped_key: it alone can read the controller's keys."""
+from __future__ import annotations
+
+import base64
+import os
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible_collections.gpufleet.swarm.plugins.module_utils import _spiped
+from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import FleetError
+
+
+def read_key(loader, path):
+    """Return the content of a key on the controller, decrypted if need be, or None; refuse what is no key."""
+    if not os.path.exists(path):
+        return None
+    try:
+        real = loader.get_real_file(path)
+        try:
+            with open(real, "rb") as file:
+                content = file.read()
+        finally:
+            loader.cleanup_tmp_file(real)
+    except (AnsibleError, OSError) as error:
+        raise FleetError("Cannot read a key on the controller", path, cause=error) from error
+    _spiped.check(content, path)
+    return content
+
+
+class ActionModule(ActionBase):
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        arguments = dict(self._task.args)
+        try:
+            arguments["keys"] = [self._with_content(key) for key in arguments.get("keys") or []]
+        except FleetError as error:
+            result.update(failed=True, msg=str(error), error=error.as_result())
+            return result
+        result.update(
+            self._execute_module(
+                module_name="gpufleet.swarm.spiped_key", module_args=arguments, task_vars=task_vars
+            )
+        )
+        return result
+
+    def _with_content(self, key):
+        source = key.get("source")
+        if source is None or key.get("state") == "absent":
+            return key
+        content = read_key(self._loader, source)
+        if content is not None:
+            return {**key, "content": base64.b64encode(content).decode()}
+        if self._task.check_mode:
+            return key
+        raise FleetError("Cannot read a key on the controller", source, "no file", "a file of 32 bytes",
+                         "keys[].source")

@@ -440,7 +440,8 @@ def read_packages(names):
     # Its exit code is 1 if it does not know every one, which is no failure here.
     done = subprocess.run(query, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1):
-        raise FleetError("The state of the packages could not be read", " ".join(query[:2]), done.stderr.strip())
+        found = done.stderr.strip()
+        raise FleetError("The state of the packages could not be read", " ".join(query[:2]), found)
     return parse_packages(done.stdout)
 
 

@@ -20,8 +20,8 @@ options:
   paths:
     description:
       - Paths on the host to look at, reported in RV(host.paths). Links are followed.
-      - The result holds the SHA-256 of small files. Do not list a file whose hash is a secret itself, as that of
-        a spiped key is.
+      - The result holds the SHA-256 of small files. Do not list a file whose hash is a secret itself, as that
+        of a spiped key is.
     type: list
     elements: path
     default: []

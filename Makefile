@@ -40,8 +40,9 @@ units: venv  ## the tests that need no host
 molecule: venv  ## one scenario: make molecule SCENARIO=fleet; without a name all of them
 	@$(VENV) scripts/run.py molecule $(SCENARIO)
 
-bench: venv  ## what a second run costs, on the lab that stands
+bench: venv  ## what a second run and a deploy without changes cost, on the lab that stands
 	@$(VENV) tests/benchmarks/noop.py
+	@$(VENV) tests/benchmarks/stack.py
 
 lab: venv  ## the hosts of the lab: make lab LAB_HOSTS=3 LAB_MANAGERS=1
 	@$(VENV) -m lab up --hosts $(LAB_HOSTS) --managers $(LAB_MANAGERS)

@@ -13,20 +13,12 @@ which anything changed is no no-op and ends the benchmark.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import re
-import subprocess
 import sys
 import tempfile
-import time
-from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+from measure import ROOT, Run, figures, play
+
 PING = """\
 - hosts: managers:workers
   gather_facts: false
@@ -34,49 +26,6 @@ PING = """\
     - name: Ping
       ansible.builtin.ping:
 """
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run of a playbook: seconds of wall time, remote tasks and remote calls of the busiest host."""
-
-    seconds: float
-    tasks: int
-    calls: int
-
-
-def play(inventory: Path, playbook: Path, log: Path) -> Run:
-    """Run a playbook once; exit where it fails or changes something."""
-    log.write_text("", encoding="utf-8")
-    env = {
-        **os.environ,
-        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callbacks"),
-        "ANSIBLE_CALLBACKS_ENABLED": "remote_calls",
-        "ANSIBLE_FORCE_COLOR": "0",
-        "REMOTE_CALLS": str(log),
-    }
-    command = [Path(sys.executable).parent / "ansible-playbook", "-i", inventory, playbook]
-    started = time.perf_counter()
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - started
-    if done.returncode != 0:
-        output = (done.stdout + done.stderr)[-3000:]
-        sys.exit(f"{playbook.name} failed, so there is nothing to measure:\n{output}")
-    if changed := re.findall(r"^(\S+) .*changed=([1-9]\d*)", done.stdout, re.MULTILINE):
-        hosts = ", ".join(f"{host}: {count}" for host, count in changed)
-        sys.exit(
-            f"{playbook.name} changed something ({hosts}), so it was no second run. Run it, then this again."
-        )
-    entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    calls = Counter(host for host, _, _ in entries)
-    tasks = Counter(host for host, _ in {(host, task) for host, task, _ in entries})
-    return Run(seconds, max(tasks.values(), default=0), max(calls.values(), default=0))
-
-
-def figures(values: list[float], digits: int) -> str:
-    """Return a median with its range."""
-    return f"{median(values):.{digits}f} [{min(values):.{digits}f}-{max(values):.{digits}f}]"
 
 
 def main() -> None:

@@ -16,6 +16,8 @@ import yaml
 
 INVENTORY = os.environ.get("GPUFLEET_INVENTORY")
 MANAGER = os.environ.get("GPUFLEET_MANAGER", "managers[0]")
+# An image with sh, sleep and printf that every node can get.
+IMAGE = os.environ.get("GPUFLEET_TEST_IMAGE", "redis:7.4")
 STACK = "it"
 
 
@@ -37,6 +39,16 @@ done
     .replace("<<", "{{ '{{' }}")
     .replace(">>", "{{ '}}' }}")
 )
+
+
+def service(**keys):
+    """Return a service that does nothing for long, and ends at once when it is told to."""
+    return {"image": IMAGE, "command": ["sleep", "100000"], "stop_grace_period": "1s", **keys}
+
+
+def quick(**deploy):
+    """Return a deploy section whose updates are watched for a second."""
+    return {"update_config": {"monitor": "1s"}, **deploy}
 
 
 class Fleet:

@@ -10,24 +10,11 @@ GPUFLEET_TEST_IMAGE  an image with sh and sleep that every node can get (default
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
-from tests.integration.stack_fleet import INVENTORY, Fleet
-
-IMAGE = os.environ.get("GPUFLEET_TEST_IMAGE", "redis:7.4")
-SLEEP = ["sleep", "100000"]
+from tests.integration.stack_fleet import INVENTORY, Fleet, quick, service
 
 pytestmark = pytest.mark.skipif(not INVENTORY, reason="GPUFLEET_INVENTORY names no inventory with a Swarm")
-
-
-def service(**keys):
-    return {"image": IMAGE, "command": SLEEP, "stop_grace_period": "1s", **keys}
-
-
-def quick(**deploy):
-    return {"update_config": {"monitor": "1s"}, **deploy}
 
 
 @pytest.fixture

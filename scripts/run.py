@@ -139,6 +139,13 @@ INTEGRATION = [
         "--gpus",
         "manager1=2,worker1=1:t4",
     ),
+    with_lab(
+        "claims",
+        "claims of stacks on pretend cards, and the proof that each fault is caught",
+        "test_gpu_claims.py",
+        "--gpus",
+        "manager1=2,worker1=1",
+    ),
 ]
 SCENARIOS = ("single", "fleet")
 DEMO = [

@@ -58,6 +58,8 @@ class ActionModule(ActionBase):
             result["warnings"] = result.get("warnings", []) + warnings
         answer = self._execute_module(module_name=MODULE, module_args=module_args, task_vars=task_vars)
         warnings = result.pop("warnings", []) + answer.pop("warnings", [])
+        if told:  # what the files say, and what the fleet made of it
+            told["translations"] = told["translations"] + answer.pop("translations", [])
         result.update(answer)
         result.update(told)
         if warnings:

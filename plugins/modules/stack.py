@@ -23,6 +23,10 @@ description:
     has converged, unless a rollback would need them.
   - Each service carries the label C(gpufleet.sent), fingerprints of the fields that were sent, by which the
     next run tells what others changed (RV(drift)).
+  - Claims on cards (C(gpus), C(generic_resources), C(x-gpu)) are counted against what the nodes have, with
+    those
+    of all other services, before anything is written. On nodes with cards a service without a claim sees
+    none (C(docs/gpus.md)).
 attributes:
   check_mode:
     support: full
@@ -359,6 +363,11 @@ failures:
   returned: when services did not converge
   type: list
   elements: dict
+claims:
+  description: The services that claim cards, each with its claim.
+  returned: always
+  type: dict
+  sample: {shop_llm: exclusive 1 GPU, shop_ocr: shared all 8589934592}
 translations:
   description: What was written for Compose and is told to Swarm in other words, each with C(path), C(to) and
     C(note).
@@ -379,14 +388,15 @@ engine:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import FleetError
-from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import engine as engines
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import (
+    claims,
     images,
     masking,
     observe,
     plan,
     wanted,
 )
+from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import engine as engines
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.deploy import (
     DeployError,
     Deployment,
@@ -428,6 +438,22 @@ def observed(module, desired):
         return None, observe.empty(), [warning]
 
 
+def fitted(engine, desired, current, prune):
+    """Return (desired, translations, warnings) of a stack whose claims on cards fit what the Swarm has."""
+    nodes = observe.nodes(engine) if current["nodes"] is None else current["nodes"]
+    desired, translations = claims.fit(desired, nodes)
+    if not claims.claimed(desired):
+        return desired, translations, []
+    others = observe.others(engine, desired["name"])
+    if not prune:
+        kept = set(current["services"]) - set(desired["services"])
+        others |= {name: current["services"][name] for name in kept}
+    warnings = claims.check(desired, nodes, others, current["services"])
+    for problem in claims.too_old(desired, nodes, lambda image: images.variables(engine, image)):
+        raise problem
+    return desired, translations, warnings
+
+
 def run(module):
     """Return the result of the module, or fail it."""
     params = module.params
@@ -441,6 +467,10 @@ def run(module):
     masking.hide(module.no_log_values, params["secret_values"])
     images.check_logins(params["registry_logins"])
     engine, current, warnings = observed(module, desired)
+    translations = []
+    if engine and present:
+        desired, translations, told = fitted(engine, desired, current, params["prune"])
+        warnings += told
     want, marked, left_out = wanted.prepare(
         desired, params["secret_values"], engine.api_version if engine else _NEWEST_API
     )
@@ -460,6 +490,8 @@ def run(module):
         "counts": planned.counts(),
         "objects": planned.objects(),
         "drift": [found.as_dict() for found in planned.drift],
+        "claims": claims.claimed(desired),
+        **({"translations": translations} if present else {}),
         "actions": [],
         "services": {name: {"action": planned.action("service", name)} for name in want["services"]},
     }

@@ -66,7 +66,8 @@ class FakeSwarm:
             return copy.deepcopy(self.nodes)
         kind = path.split("/")[1]
         if args:
-            entries = self.tasks if kind == "tasks" else self.objects[kind].values()
+            # The manager has no image at hand.
+            entries = self.tasks if kind == "tasks" else self.objects.get(kind, {}).values()
             for entry in entries:
                 if args[0] in (_id(entry), _name(entry)):
                     return copy.deepcopy(entry)

@@ -8,6 +8,10 @@ Works on one merged service, changes it in place, and reports each translation.
 
 from __future__ import annotations
 
+from ansible_collections.gpufleet.swarm.plugins.module_utils._nvidia.kinds import CLAIM_LABEL, LABEL, VISIBLE
+
+_GPU_NODE = f"node.labels.{LABEL}==true"
+
 # Compose's own keys and what the specification (deploy.md, 05-services.md) calls their equivalent in deploy.
 _MOVED = (
     ("scale", ("replicas",)),
@@ -32,6 +36,8 @@ def translate(service, place, report):
     _restart(service, deploy, place, report)
     _tmpfs(service, place, report)
     _gpus(service, deploy, place, report)
+    if "x-gpu" in service:
+        _claim(service, service.pop("x-gpu"), deploy, place + ("x-gpu",), report)
 
 
 def _move(value, deploy, path, place, report):
@@ -126,3 +132,94 @@ def _gpus(service, deploy, place, report):
     if total:
         deploy.setdefault("resources", {}).setdefault("reservations", {})["gpus"] = total
         service["gpus_from"] = (requests or devices)[0][0][:-1]
+
+
+def _claim(service, claim, deploy, place, report):
+    """Do what x-gpu says: cards of a service's own, or cards that it shares with others."""
+    kind = claim.get("claim")
+    if kind is None:
+        report.problem(place, "A claim on cards does not say which", wanted="claim: exclusive or shared")
+    elif kind == "exclusive":
+        _exclusive(service, claim, deploy, place, report)
+    else:
+        _shared(service, claim, deploy, place, report)
+
+
+def _exclusive(service, claim, deploy, place, report):
+    reservations = deploy.setdefault("resources", {}).setdefault("reservations", {})
+    cards, kind = claim.get("cards"), claim.get("kind", "GPU")
+    written = [one["value"] for one in reservations.get("generic_resources", ()) if one["kind"] == kind]
+    given = reservations.get("gpus") or (written[0] if written else None)
+    if cards is not None and not isinstance(cards, int):
+        report.problem(
+            place + ("cards",),
+            "Swarm grants a number of whole cards, and no particular ones",
+            found="all" if cards == "all" else ", ".join(cards),
+            wanted="a number, or claim: shared",
+        )
+    elif given and cards not in (None, given):
+        where = "generic_resources" if written else service["gpus_from"][-1]
+        report.problem(
+            place + ("cards",),
+            "A key and its equivalent differ",
+            found=f"{cards}, and {given} in {where}",
+            wanted="one number",
+        )
+    elif not written:
+        service.setdefault("gpus_from", place)
+        reservations["gpus"] = given or cards or 1
+    if "memory" in claim:
+        report.problem(
+            place + ("memory",),
+            "A card of one's own needs no budget",
+            found="claim: exclusive",
+            wanted="claim: shared, or no memory",
+        )
+    if "kind" in claim:
+        service["gpu_kind"] = claim["kind"]
+
+
+def _shared(service, claim, deploy, place, report):
+    cards = claim.get("cards", "all")
+    if deploy.get("resources", {}).get("reservations", {}).get("gpus"):
+        report.problem(
+            place,
+            "A service shares cards and wants some of its own",
+            found=f"claim: shared, and {service['gpus_from'][-1]}",
+            wanted="one of them",
+        )
+    if "kind" in claim:
+        report.problem(
+            place + ("kind",),
+            "Shared cards have no kind, as the whole node is chosen",
+            found=claim["kind"],
+            wanted="cards with UUIDs",
+            option="or deploy.placement.constraints, for example "
+            f"node.labels.gpufleet.gpu.kind.{claim['kind']}==1 (the number of such cards on the node)",
+        )
+    if isinstance(cards, int):
+        report.problem(
+            place + ("cards",),
+            "Nobody chooses cards that are shared, so they have to be named",
+            found=str(cards),
+            wanted="all, or a list of UUIDs",
+        )
+        return
+    value = cards if cards == "all" else ",".join(cards)
+    found = service["environment"].setdefault(VISIBLE, value)
+    if found != value:
+        report.problem(
+            place + ("cards",),
+            "A key and its equivalent differ",
+            found=f"{value}, and {found} in environment.{VISIBLE}",
+            wanted="one of them",
+        )
+    constraints = deploy.setdefault("placement", {}).setdefault("constraints", [])
+    if _GPU_NODE not in constraints:
+        constraints.append(_GPU_NODE)
+    deploy.setdefault("labels", {})[CLAIM_LABEL] = f"shared {value} {claim.get('memory', '-')}"
+    report.translated(
+        place,
+        f"environment.{VISIBLE}: {value}, and the placement constraint {_GPU_NODE}",
+        "Swarm grants a card to one task only; a shared one is seen without a grant",
+    )

@@ -22,7 +22,8 @@ class Model:
               volumes [{type, source, target, ...}], with tmpfs and shm_size among them,
               secrets and configs [{source, target, uid, gid, mode}], depends_on {key: {condition}},
               extra_hosts ["address name"], deploy.resources.reservations.gpus: number of cards,
-              gpus_from: path of the key that asked for them, x-replicas "file" or "keep"
+              gpus_from: path of the key that asked for them, gpu_kind: their kind where the file says one,
+              x-replicas "file" or "keep"
     networks, volumes  {key: entry}, an external one with external: True
     configs   {key: entry} with data (bytes) unless external
     secrets   {key: entry}; content only in secret_values

@@ -8,10 +8,14 @@ Durations become nanoseconds, sizes bytes, processors billionths.
 
 from __future__ import annotations
 
+import re
+
 from ansible_collections.gpufleet.swarm.plugins.module_utils._compose import validate as v
 
 # Which capabilities in a device request mean a GPU (compose-spec, "devices": capabilities).
 _GPU_CAPABILITIES = ("gpu", "nvidia", "compute", "compat32", "graphics", "utility", "video", "display", "ngx")
+
+_UUID = re.compile(r"(GPU|MIG)-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def _device_count(field):
@@ -35,6 +39,33 @@ def gpus(field):
     if field.value == "all":
         return [{"count": "all"}]
     return v.list_of(v.record(_DEVICE, tags=False))(field)
+
+
+def _cards(field):
+    """The cards of a claim: a number, "all" those of a node, or a list of UUIDs."""
+    if field.value == "all":
+        return "all"
+    if isinstance(field.value, list):
+        return v.list_of(_uuid, unique=True)(field)
+    value = field.fill(field.value) if isinstance(field.value, str) else field.value
+    return "all" if value == "all" else v.integer(1)(field.replaced(value))
+
+
+def _uuid(field):
+    text = v.word(field)
+    if not _UUID.fullmatch(text):
+        raise field.error(
+            "A card is named by something that is not its whole UUID",
+            found=text,
+            wanted="GPU-12345678-aaaa-bbbb-cccc-0123456789ab, as nvidia-smi -L tells it",
+        )
+    return text
+
+
+# Our own service key x-gpu; what fits together is decided when all files are merged (dialect).
+gpu_claim = v.record(
+    {"claim": v.one_of("exclusive", "shared"), "kind": v.word, "cards": _cards, "memory": v.size}
+)
 
 
 def _lower(parse):

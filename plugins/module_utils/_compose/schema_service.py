@@ -12,7 +12,11 @@ from ansible_collections.gpufleet.swarm.plugins.module_utils._compose import val
 from ansible_collections.gpufleet.swarm.plugins.module_utils._compose import values
 from ansible_collections.gpufleet.swarm.plugins.module_utils._compose.mounts import tmpfs, volumes
 from ansible_collections.gpufleet.swarm.plugins.module_utils._compose.ports import ports
-from ansible_collections.gpufleet.swarm.plugins.module_utils._compose.schema_deploy import DEPLOY, gpus
+from ansible_collections.gpufleet.swarm.plugins.module_utils._compose.schema_deploy import (
+    DEPLOY,
+    gpu_claim,
+    gpus,
+)
 
 _NO_DEVICE = v.ignored("Swarm gives no devices to containers; GPUs are asked for with gpus", warn=True)
 _CPU = "deploy.resources.limits.cpus"
@@ -61,6 +65,7 @@ SERVICE = v.record(
         "profiles": v.list_of(v.word),
         # Our own, in the form that every other reader of Compose files skips.
         "x-replicas": v.one_of("file", "keep"),
+        "x-gpu": gpu_claim,
         # Compose's own spelling of what deploy has; moved there.
         "scale": v.integer(0),
         "cpus": v.nano_cpus,

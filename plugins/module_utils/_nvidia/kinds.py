@@ -125,6 +125,8 @@ def variables(rules, default):
 
 
 LABEL = "gpufleet.gpu"
+CLAIM_LABEL = "gpufleet.claim"  # of a service that shares cards: read back by the plans of all stacks
+VISIBLE = "NVIDIA_VISIBLE_DEVICES"  # what the toolkit shows a task that was granted no card
 
 
 def labels(sorted_units, driver):

@@ -185,7 +185,8 @@ class Converter:
 
     def _generic_resources(self, reserved):
         wanted = list(reserved.get("generic_resources", ()))
-        cards, kind = reserved.get("gpus"), self.options["gpu_kind"]
+        cards = reserved.get("gpus")
+        kind = self.service.get("gpu_kind") or self.options["gpu_kind"]
         if cards:
             path = self.service["gpus_from"]
             if any(entry["kind"] == kind for entry in wanted):

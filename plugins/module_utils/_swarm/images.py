@@ -116,6 +116,18 @@ def platforms(found):
     return result
 
 
+def variables(engine, image):
+    """Return the variables {name: value} of an image that the manager has, else None."""
+    try:
+        found = engine.get("/images/{0}/json", image)
+    except EngineError as exc:
+        if exc.status == 404:
+            return None
+        raise
+    entries = (found.get("Config") or {}).get("Env") or []
+    return {entry.partition("=")[0]: entry.partition("=")[2] for entry in entries}
+
+
 def registry_of(image):
     """Return the host of an image's registry; docker.io where the name has none."""
     host, slash, _path = image.partition("/")

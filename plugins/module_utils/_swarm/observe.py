@@ -14,9 +14,11 @@
      "taken":    [(kind, name, stack or None)],      objects of others under a name this stack wants
      "missing":  [(kind, name)],                     external objects that do not exist
      "external": {"networks": {name: id}, "secrets": ..., "configs": ...},
-     "nodes":    None, or [{"id", "hostname", "role", "labels", "engine_labels", "state"}]}
+     "nodes":    None, or [{"id", "hostname", "role", "labels", "engine_labels", "state",
+                          "availability", "resources": {kind: number}}]}
 
-A stack in its wanted state costs four list calls. Further ones are made only for what a plan needs then.
+A stack in its wanted state costs four list calls. Further ones are made only for what a plan needs then;
+the module itself looks at the nodes, for claims on cards.
 """
 
 from __future__ import annotations
@@ -128,9 +130,33 @@ def nodes(engine):
             "labels": node["Spec"].get("Labels") or {},
             "engine_labels": ((node.get("Description") or {}).get("Engine") or {}).get("Labels") or {},
             "state": (node.get("Status") or {}).get("State", ""),
+            "availability": node["Spec"].get("Availability", ""),
+            "resources": _resources((node.get("Description") or {}).get("Resources") or {}),
         }
         for node in engine.get("/nodes")
     ]
+
+
+def _resources(description):
+    """Return {kind: number} of the generic resources that a node advertises."""
+    found = {}
+    for entry in description.get("GenericResources") or []:
+        named, counted = entry.get("NamedResourceSpec"), entry.get("DiscreteResourceSpec")
+        one = named or counted
+        found[one["Kind"]] = found.get(one["Kind"], 0) + (1 if named else counted.get("Value", 0))
+    return found
+
+
+def others(engine, stack):
+    """Return the services that are not of a stack, None for all: {name: {"spec", "running"}}."""
+    return {
+        entry["Spec"]["Name"]: {
+            "spec": entry["Spec"],
+            "running": (entry.get("ServiceStatus") or {}).get("RunningTasks", 0),
+        }
+        for entry in engine.get("/services", status="true")
+        if stack is None or (entry["Spec"].get("Labels") or {}).get(STACK_LABEL) != stack
+    }
 
 
 def read_service(engine, identity):

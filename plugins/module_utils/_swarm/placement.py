@@ -22,7 +22,7 @@ def check(services, nodes):
         constraints = ((service["spec"]["TaskTemplate"].get("Placement") or {}).get("Constraints")) or []
         if any(_names_a_place(text) for text in constraints):
             continue
-        fitting = [node["hostname"] for node in nodes if all(_fits(node, text) for text in constraints)]
+        fitting = [node["hostname"] for node in nodes if fits(node, constraints)]
         if len(fitting) > 1:
             raise FleetError(
                 "A service keeps data but does not say on which node",
@@ -32,6 +32,11 @@ def check(services, nodes):
                 wanted="a place",
                 option="deploy.placement.constraints, for example node.labels.gpufleet.host==NAME",
             )
+
+
+def fits(node, constraints):
+    """Tell whether a node meets placement constraints, as far as observe.nodes() tells of it."""
+    return all(_fits(node, text) for text in constraints or ())
 
 
 def _names_a_place(constraint):

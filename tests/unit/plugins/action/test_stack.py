@@ -117,6 +117,14 @@ def test_ignored_keys_are_warned_about_once(folder):
     assert run.result["translations"] == []
 
 
+def test_what_the_fleet_makes_of_claims_is_told_with_what_the_file_says(folder, monkeypatch):
+    void = {"path": "services.a.environment.NVIDIA_VISIBLE_DEVICES", "to": "void", "note": "no claim"}
+    answer = {"changed": False, "plan": [], "translations": [void]}
+    monkeypatch.setattr(Run, "execute", lambda self, **keys: dict(answer))
+    found = Run(folder, definition={"services": {"a": {"image": "x", "gpus": [{"count": 1}]}}}).result
+    assert [one["path"] for one in found["translations"]] == ["services.a.gpus", void["path"]]
+
+
 def test_definitions_and_files_merge(folder):
     more = {"services": {"web": {"image": "other:${TAG}"}, "b": {"image": "b:1"}}}
     run = Run(folder, files=["web.yml"], definition=more, **variables())

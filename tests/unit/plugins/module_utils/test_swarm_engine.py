@@ -200,3 +200,17 @@ def test_what_answers_is_no_usable_engine(server, reply, message):
     with pytest.raises(FleetError, match=message) as caught:
         engines.connect(server.url)
     assert not isinstance(caught.value, engines.NoEngine)
+
+
+def test_a_program_in_a_container_tells_its_output_and_exit_code(server):
+    engine = engines.connect(server.url)
+    frame = b"\x01\0\0\0\0\0\0\x06GPU 0\n" + b"\x02\0\0\0\0\0\0\x04oops"
+    server.replies.update(
+        {
+            "/v1.45/containers/c1/exec": (201, b'{"Id": "e1"}'),
+            "/v1.45/exec/e1/start": (200, frame),
+            "/v1.45/exec/e1/json": (200, b'{"ExitCode": 3}'),
+        }
+    )
+    assert engine.execute("c1", ["nvidia-smi", "-L"]) == (3, ["GPU 0", "oops"])
+    assert json.loads(server.seen[1][2])["Cmd"] == ["nvidia-smi", "-L"] and engine.writes == 0

@@ -20,6 +20,8 @@ from ansible_collections.gpufleet.swarm.plugins.modules import stack as module_f
 from tests.unit.fake_swarm import FakeSwarm
 from tests.unit.stacks import content, stack
 
+UUID = "GPU-12345678-aaaa-bbbb-cccc-0123456789ab"
+
 
 class Ended(Exception):
     """exit_json or fail_json was called."""
@@ -77,7 +79,7 @@ def test_deploy_then_nothing(swarm, monkeypatch):
     swarm.writes = swarm.reads = 0
     second = run(monkeypatch, desired=stack({"a": {}}), diff=True).result
     assert (second["changed"], second["plan"], second["actions"]) == (False, [], [])
-    assert second["engine"] == {"api_version": "1.45", "reads": 4, "writes": 0}
+    assert second["engine"] == {"api_version": "1.45", "reads": 5, "writes": 0}
     assert "diff" not in second
 
 
@@ -95,6 +97,50 @@ def test_absent(swarm, monkeypatch):
     assert result["actions"] == ["Removed the service st_a"]
     assert run(monkeypatch, state="absent").result["changed"] is False
     assert swarm.objects["services"] == {}
+
+
+def with_cards(swarm):
+    """Give the node of the Swarm a card that it grants, and labels as the role nvidia sets them."""
+    (node,) = swarm.nodes
+    label = f"{UUID} GPU 24564 8.6 exclusive NVIDIA RTX A5000"
+    node["Spec"]["Labels"] = {"gpufleet.gpu": "true", "gpufleet.gpu.0": label}
+    resource = {"NamedResourceSpec": {"Kind": "GPU", "Value": UUID}}
+    node["Description"]["Resources"] = {"GenericResources": [resource]}
+
+
+def claiming(cards):
+    spec = {"DiscreteResourceSpec": {"Kind": "GPU", "Value": cards}}
+    return {"Resources": {"Reservations": {"GenericResources": [spec]}}}
+
+
+def test_who_claims_no_card_sees_none_and_a_second_run_changes_nothing(swarm, monkeypatch):
+    with_cards(swarm)
+    wanted = stack({"a": {"env": ["A=1"]}, "b": claiming(1)})
+    result = run(monkeypatch, desired=wanted).result
+    assert swarm.service("st_a")["Spec"]["TaskTemplate"]["ContainerSpec"]["Env"] == [
+        "A=1",
+        "NVIDIA_VISIBLE_DEVICES=void",
+    ]
+    assert result["claims"] == {"st_b": "exclusive 1 GPU"}
+    assert [one["path"] for one in result["translations"]] == [
+        "services.a.environment.NVIDIA_VISIBLE_DEVICES"
+    ]
+    again = run(monkeypatch, desired=wanted).result
+    assert (again["changed"], again["drift"]) == (False, [])
+
+
+def test_a_claim_that_cannot_be_met_writes_nothing(swarm, monkeypatch):
+    with_cards(swarm)
+    run(monkeypatch, desired=stack({"b": claiming(1)}, name="other"), name="other")
+    swarm.writes = 0
+    result = run(monkeypatch, desired=stack({"a": {}, "b": claiming(1)}), check_mode=True).result
+    assert result["failed"] and swarm.writes == 0
+    assert "found 2 cards asked, 1 there (asked: st_b 1, other_b 1; there: n1 1)" in result["msg"]
+    # A service that stays although it is no longer wanted holds its card.
+    wanted = stack({"c": claiming(1)}, name="other")
+    result = run(monkeypatch, desired=wanted, name="other", prune=False).result
+    assert result["failed"] and "other_c 1, other_b 1" in result["msg"]
+    assert not run(monkeypatch, desired=wanted, name="other").result.get("failed")
 
 
 NO_SWARM = "external networks, secrets and configs are taken to exist."

@@ -26,7 +26,7 @@ description:
   - Claims on cards (C(gpus), C(generic_resources), C(x-gpu)) are counted against what the nodes have, with
     those
     of all other services, before anything is written. On nodes with cards a service without a claim sees
-    none (C(docs/gpus.md)).
+    none (C(docs/gpu.md)).
 attributes:
   check_mode:
     support: full

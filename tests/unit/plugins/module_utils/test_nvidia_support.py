@@ -76,7 +76,7 @@ def test_branches_end(branch, today, expected):
 
 
 def test_the_table_of_the_docs_is_the_one_of_the_code():
-    page = (ROOT / "docs" / "gpus.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
     for number, branch in branches.BRANCHES.items():
         assert f"| {number} | {branch.kind} | {branch.ends} | {branch.cuda} |" in page
 

@@ -39,6 +39,6 @@ def public_half(text: str) -> str:
     return base64.b64encode(public.public_bytes(*form)).decode()
 
 
-def leaked(folder: Path, text: str) -> list[str]:
-    """Return the files under a credentials folder whose content stands in a text."""
-    return [file for file, texts in secret_texts(folder).items() if any(secret in text for secret in texts)]
+def leaked(secrets: dict[str, set[str]], text: str) -> list[str]:
+    """Return those files of secret_texts() whose content stands in a text."""
+    return [file for file, texts in secrets.items() if any(secret in text for secret in texts)]

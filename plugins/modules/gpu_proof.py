@@ -34,16 +34,7 @@ options:
       C(tcp://HOST:PORT).
     type: str
     default: unix:///var/run/docker.sock
-attributes:
-  check_mode:
-    description: Changes nothing, so it does the same in check mode.
-    support: full
-  diff_mode:
-    description: Changes nothing, so there is never a difference.
-    support: none
-  idempotent:
-    description: Running it twice leaves the host as it was.
-    support: full
+extends_documentation_fragment: gpufleet.swarm.reads_only
 seealso:
   - module: gpufleet.swarm.gpu_info
   - module: gpufleet.swarm.stack

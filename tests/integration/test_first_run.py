@@ -42,10 +42,10 @@ def test_it_ends_well(first_run):
 def test_its_log_shows_no_secret(first_run):
     log = first_run.stdout + first_run.stderr
     assert "EXEC" in log, "the run was not as talkative as this test needs"
-    credentials = Path(INVENTORY) / "credentials"
-    assert {"ca/ca.key", "tls/ingress.key"} < set(secret_texts(credentials))
-    assert any(name.startswith("linto/") for name in secret_texts(credentials))
-    assert leaked(credentials, log) == []
+    secrets = secret_texts(Path(INVENTORY) / "credentials")
+    assert {"ca/ca.key", "tls/ingress.key"} < set(secrets)
+    assert any(name.startswith("linto/") for name in secrets)
+    assert leaked(secrets, log) == []
 
 
 def test_everything_answers_and_all_three_are_managers(first_run):

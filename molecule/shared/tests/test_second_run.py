@@ -9,6 +9,8 @@ import re
 
 import pytest
 
+from lab.credentials import leaked
+
 
 def engine_state(fleet) -> dict[str, dict]:
     """Return what a write to the Swarm would move: versions of its objects, and the tasks that should run."""
@@ -55,5 +57,4 @@ def test_the_log_at_vvv_shows_no_secret(second_run, fleet):
     _, run, _ = second_run
     log = run.stdout + run.stderr
     assert "EXEC" in log, "the run was not as talkative as this test needs"
-    leaked = [file for file, texts in fleet.secrets().items() if any(text in log for text in texts)]
-    assert leaked == []
+    assert leaked(fleet.secrets(), log) == []

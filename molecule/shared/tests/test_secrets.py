@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 
+from lab.credentials import leaked
+
 # The services whose image can read no file, and the variables through which each gets its secret instead.
 # docs/systems.md says the same to users; a test of the repository compares the two.
 ENVIRONMENT_EXCEPTIONS = {
@@ -18,11 +20,6 @@ ENVIRONMENT_EXCEPTIONS = {
     "linto_session-api": {"DB_PASSWORD"},
     "linto_session-scheduler": {"DB_PASSWORD"},
 }
-
-
-def with_a_secret(text: str, secrets: dict[str, set[str]]) -> list[str]:
-    """Return the credentials files whose content stands in a text."""
-    return [file for file, texts in secrets.items() if any(secret in text for secret in texts)]
 
 
 def test_the_fleet_has_secrets_to_look_for(fleet):
@@ -48,19 +45,19 @@ def test_no_specification_of_a_service_carries_a_secret(fleet):
             container = specification["TaskTemplate"]["ContainerSpec"]
             for entry in container.pop("Env", []):
                 variable, _, value = entry.partition("=")
-                if with_a_secret(value, secrets):
+                if leaked(secrets, value):
                     found.setdefault(name, set()).add(variable)
-            assert with_a_secret(json.dumps(specification), secrets) == [], name
+            assert leaked(secrets, json.dumps(specification)) == [], name
     assert found == ENVIRONMENT_EXCEPTIONS
 
 
 def test_no_config_or_network_carries_a_secret(fleet):
     for path in ("/configs", "/networks", "/nodes", "/secrets"):
-        assert with_a_secret(json.dumps(fleet.engine(path)), fleet.secrets()) == [], path
+        assert leaked(fleet.secrets(), json.dumps(fleet.engine(path))) == [], path
 
 
 def test_no_process_list_shows_a_secret(fleet, node):
-    assert with_a_secret(fleet.host(node).check_output("ps axww -o args"), fleet.secrets()) == []
+    assert leaked(fleet.secrets(), fleet.host(node).check_output("ps axww -o args")) == []
 
 
 def test_no_file_everybody_can_read_holds_a_secret(fleet, node):

@@ -54,11 +54,13 @@ def quick(**deploy):
 class Fleet:
     """Runs the module from a playbook of its own, in a folder of its own."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, host=None, timeout=400):
         self.folder = folder
+        self.host = host or MANAGER
+        self.timeout = timeout
 
     def play(self, tasks, *flags):
-        """Run tasks on the manager and return the registered results by name."""
+        """Run tasks on the host and return the registered results by name."""
         out = self.folder / "out.json"
         names = [task["register"] for task in tasks if "register" in task]
         save = {
@@ -72,7 +74,7 @@ class Fleet:
             "check_mode": False,
             "diff": False,
         }
-        play = {"hosts": MANAGER, "become": True, "gather_facts": False, "tasks": [*tasks, save]}
+        play = {"hosts": self.host, "become": True, "gather_facts": False, "tasks": [*tasks, save]}
         (self.folder / "play.yml").write_text(json.dumps([play]))
         command = (
             shutil.which("ansible-playbook", path=str(Path(sys.executable).parent)) or "ansible-playbook"
@@ -81,7 +83,7 @@ class Fleet:
             [command, "-i", str(Path(INVENTORY).absolute()), *flags, str(self.folder / "play.yml")],
             capture_output=True,
             text=True,
-            timeout=400,
+            timeout=self.timeout,
             check=False,
         )
         assert run.returncode == 0, run.stdout + run.stderr

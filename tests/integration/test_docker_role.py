@@ -152,16 +152,6 @@ def fleet(tmp_path_factory):
     return fleet
 
 
-@pytest.fixture(scope="module")
-def manager(fleet):
-    return fleet.manager
-
-
-@pytest.fixture(scope="module")
-def worker(fleet):
-    return fleet.worker
-
-
 def config(fleet, host):
     return json.loads(fleet.shell(host, "cat /etc/docker/daemon.json"))
 
@@ -172,6 +162,7 @@ def engine(fleet, host):
 
 
 def containers(fleet, host):
+    """Return what tells one run of the container "keep" from another."""
     return fleet.shell(
         host, "docker inspect --format '{% raw %}{{.Id}} {{.State.StartedAt}}{% endraw %}' keep"
     )

@@ -51,16 +51,6 @@ def fleet(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def manager(fleet):
-    return fleet.manager
-
-
-@pytest.fixture(scope="module")
-def worker(fleet):
-    return fleet.worker
-
-
-@pytest.fixture(scope="module")
 def cards(fleet):
     """Return the UUIDs of each host's cards."""
     return {host: fleet.shell(host, UUIDS).split() for host in (fleet.manager, fleet.worker)}

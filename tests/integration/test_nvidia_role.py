@@ -21,7 +21,7 @@ import time
 import pytest
 
 from tests.integration import test_docker_role
-from tests.integration.test_docker_role import IMAGE, STATE, Fleet
+from tests.integration.test_docker_role import IMAGE, STATE, Fleet, config, containers, engine
 
 INVENTORY = os.environ.get("GPUFLEET_INVENTORY")
 
@@ -57,16 +57,6 @@ def fleet(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def manager(fleet):
-    return fleet.manager
-
-
-@pytest.fixture(scope="module")
-def worker(fleet):
-    return fleet.worker
-
-
-@pytest.fixture(scope="module")
 def cards(fleet):
     """Return the UUIDs of each host's cards."""
     return {host: fleet.shell(host, UUIDS).split() for host in (fleet.manager, fleet.worker)}
@@ -82,20 +72,6 @@ def nvidia(fleet, hosts="gpu", check=False, **variables):
 def told(run):
     """Return all that a run said, lists of sentences too, on one line."""
     return " ".join(run.output.replace('\\"', '"').split())
-
-
-def config(fleet, host):
-    return json.loads(fleet.shell(host, "cat /etc/docker/daemon.json"))
-
-
-def containers(fleet, host):
-    """Return what tells one run of a container from another, for all that are not part of the Swarm."""
-    form = "{% raw %}{{.Id}} {{.State.StartedAt}}{% endraw %}"
-    return fleet.shell(host, f"docker inspect --format '{form}' keep")
-
-
-def engine(fleet, host):
-    return fleet.shell(host, "systemctl show --property MainPID,ActiveEnterTimestamp docker.service")
 
 
 def wait(fleet, script, wanted, seconds=90):

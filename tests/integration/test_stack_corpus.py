@@ -16,16 +16,13 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
-import subprocess
-import sys
 import tarfile
-from pathlib import Path
 
 import pytest
 
 from tests.differential.corpus import FOLDER, cases
 from tests.differential.deviations import unmeant
+from tests.integration.stack_fleet import Fleet
 
 INVENTORY = os.environ.get("GPUFLEET_INVENTORY")
 CHOSEN = set(filter(None, os.environ.get("GPUFLEET_CORPUS", "").split(",")))
@@ -53,41 +50,11 @@ GROUPS = [
 ]
 
 
-class Swarm:
+class Swarm(Fleet):
     """One Swarm of one host."""
 
     def __init__(self, host, folder):
-        self.host = host
-        self.folder = folder
-
-    def play(self, tasks, *flags):
-        """Run tasks and return the registered results by name."""
-        out = self.folder / "out.json"
-        names = [task["register"] for task in tasks if "register" in task]
-        keep = {
-            "name": "Keep the results",
-            "ansible.builtin.copy": {
-                "dest": str(out),
-                "content": "{{ {" + ", ".join(f"'{name}': {name}" for name in names) + "} | to_json }}",
-                "mode": "0600",
-            },
-            "delegate_to": "localhost",
-            "become": False,
-            "check_mode": False,
-            "diff": False,
-        }
-        play = {"hosts": self.host, "become": True, "gather_facts": False, "tasks": [*tasks, keep]}
-        (self.folder / "play.yml").write_text(json.dumps([play]), encoding="utf-8")
-        program = shutil.which("ansible-playbook", path=Path(sys.executable).parent) or "ansible-playbook"
-        run = subprocess.run(
-            [program, "-i", str(Path(INVENTORY).absolute()), *flags, str(self.folder / "play.yml")],
-            capture_output=True,
-            text=True,
-            timeout=900,
-            check=False,
-        )
-        assert run.returncode == 0, run.stdout + run.stderr
-        return json.loads(out.read_text(encoding="utf-8"))
+        super().__init__(folder, host, timeout=900)
 
     def script(self, text):
         """Run a script on the host and return what it printed; Ansible does not fill in anything in it."""

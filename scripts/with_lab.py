@@ -20,6 +20,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+PLAYBOOK = Path(sys.executable).parent / "ansible-playbook"
 BARE_SWARM = ("--extra-vars", '{"fleet_systems": []}')
 
 
@@ -45,7 +46,7 @@ def main() -> int:
             size += ["--gpus", options.gpus]
             subprocess.run([*lab, "up", *place, *size], cwd=ROOT, check=True)
             if options.fleet:
-                play = ["ansible-playbook", "-i", inventory, "site.yml", *BARE_SWARM]
+                play = [str(PLAYBOOK), "-i", inventory, "site.yml", *BARE_SWARM]
                 subprocess.run(play, cwd=ROOT, check=True)
             env = {**os.environ, "GPUFLEET_INVENTORY": inventory}
             return subprocess.run(options.command, cwd=ROOT, env=env, check=False).returncode

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from ansible_collections.gpufleet.swarm.plugins.module_utils._nvidia.parse import version_key
+from ansible_collections.gpufleet.swarm.plugins.module_utils._nvidia.versions import version_key
 
 
 class Branch(NamedTuple):

@@ -13,6 +13,8 @@ import re
 import tomllib
 from xml.etree import ElementTree
 
+from ansible_collections.gpufleet.swarm.plugins.module_utils._nvidia.versions import version_key
+
 UUID = re.compile(r"GPU-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MIG_UUID = re.compile(r"MIG-[0-9A-Za-z/-]+")
 VENDOR = "10de"  # NVIDIA's number among the PCI vendors
@@ -161,16 +163,6 @@ def parse_library_versions(names):
     found = [re.fullmatch(r"libnvidia-ml\.so\.(\d{3}(?:\.\d+)+)", name) for name in names]
     versions = sorted((match.group(1) for match in found if match), key=version_key, reverse=True)
     return versions[0] if versions else None
-
-
-def version_key(text):
-    """Return the numbers of a version for comparing: "580.95.05" -> (580, 95, 5)."""
-    numbers = []
-    for part in re.split(r"[.~+-]", str(text or "")):
-        if not part.isdigit():
-            break
-        numbers.append(int(part))
-    return tuple(numbers)
 
 
 def parse_toolkit_version(text):

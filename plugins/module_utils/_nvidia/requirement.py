@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 
 from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import FleetError
-from ansible_collections.gpufleet.swarm.plugins.module_utils._nvidia.parse import version_key
+from ansible_collections.gpufleet.swarm.plugins.module_utils._nvidia.versions import version_key
 
 CONDITION = re.compile(r"(cuda|driver|arch|brand)(>=|<=|!=|=|<|>)(\S+)")
 TESTS = {

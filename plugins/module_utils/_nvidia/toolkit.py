@@ -17,10 +17,8 @@ from __future__ import annotations
 import re
 
 from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import FleetError
-from ansible_collections.gpufleet.swarm.plugins.module_utils._nvidia.parse import (
-    parse_toolkit_config,
-    version_key,
-)
+from ansible_collections.gpufleet.swarm.plugins.module_utils._nvidia.parse import parse_toolkit_config
+from ansible_collections.gpufleet.swarm.plugins.module_utils._nvidia.versions import version_key
 
 PATH = "/etc/nvidia-container-runtime/config.toml"
 RUNTIME = "nvidia-container-runtime"

@@ -4,6 +4,7 @@
 """The stack files of corpus/, and what each says about itself under its key x-corpus.
 
     live         "yes", or why it cannot run on a Swarm without anything else
+    not_live     {Engine: why it cannot run on a Swarm of this one, deployed by the client of its version}
     since        oldest client that knows its keys; older ones refuse it (default: the oldest)
     also         further files that are laid on it
     environment  variables: the client's process environment, and the module's environment
@@ -21,7 +22,7 @@ from pathlib import Path
 import yaml
 
 FOLDER = Path(__file__).parent / "corpus"
-KEYS = {"live", "since", "also", "environment", "twin", "alone", "refused"}
+KEYS = {"live", "not_live", "since", "also", "environment", "twin", "alone", "refused"}
 PART = ".part"  # in the name of a file that is only laid on another
 
 
@@ -33,6 +34,7 @@ class Case:
     texts: tuple[tuple[str, str], ...]
     environment: dict = field(default_factory=dict)
     live: str = ""
+    not_live: dict = field(default_factory=dict)
     since: str = ""
     twin: str | None = None
     service: str | None = None
@@ -64,7 +66,7 @@ def _cases(name):
         raise ValueError(
             f"corpus/{name}.yml: x-corpus has {sorted(notes)}, wanted live and of {sorted(KEYS)}"
         )
-    common = {key: notes[key] for key in ("live", "since", "twin", "environment") if key in notes}
+    common = {key: notes[key] for key in ("live", "not_live", "since", "twin", "environment") if key in notes}
     common["refused"] = notes.get("refused") == "yes"
     files = [f"{name}.yml", *notes.get("also", ())]
     if notes.get("alone") != "yes":

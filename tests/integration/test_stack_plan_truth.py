@@ -61,12 +61,14 @@ docker config rm {OUTSIDE["configs"]}
 docker secret rm {OUTSIDE["secrets"]}
 true
 """
-# What others do to a service between two deploys.
+# What others do to a service between two deploys. It is over before the first look: the Engine writes to a
+# service once more at the end of an update, which is no doing of the deploy's.
+UPDATE = "timeout 60 docker service update --detach=false --quiet"
 MOVES = (
-    "docker service update -d --label-add by=others NAME",
-    "docker service update -d --env-add BY=others NAME",
-    "docker service update -d --limit-memory 96M NAME",
-    "docker service update -d --force NAME",
+    f"{UPDATE} --label-add by=others NAME",
+    f"{UPDATE} --env-add BY=others NAME",
+    f"{UPDATE} --limit-memory 96M NAME",
+    f"{UPDATE} --force NAME",
     "docker service rm NAME",
 )
 

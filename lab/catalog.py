@@ -18,7 +18,7 @@ ROLES = ("", "client", "migration")
 
 @dataclass(frozen=True)
 class Image:
-    """One image of the registry. Real: build, origin, wheel, member. Stand-in: ports, role (images.toml)."""
+    """One image of the registry. Real: build, origin, wheel, member. Stand-in: ports, role, build."""
 
     name: str
     build: str = STAND_IN
@@ -30,7 +30,12 @@ class Image:
 
     @property
     def real(self) -> bool:
-        return self.build != STAND_IN
+        return self.origin != STAND_IN
+
+    @property
+    def shared(self) -> bool:
+        """Whether it is the one small server that most stand-ins are. Others have a folder of their own."""
+        return self.build == STAND_IN
 
     @property
     def repository(self) -> str:

@@ -6,28 +6,42 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 
+PUBLIC = (".crt", ".csr", ".pub", ".json")
 
-def secret_texts(folder: Path) -> dict[str, set[str]]:
+
+def secret_texts(folder: Path, read: Callable[[Path], bytes] = Path.read_bytes) -> dict[str, set[str]]:
     """Return, by file under a credentials folder, the texts that must appear nowhere else.
 
     A key in PEM form is told by any of its lines, but for those of its public half, with which an elliptic
-    key ends (RFC 5915) and which certificates and logs may show. Each text is also looked for in base64, the
-    form in which the Engine's API carries the content of secrets.
+    key ends (RFC 5915) and which certificates and logs may show. Each content is also looked for in base64,
+    the form in which the Engine's API carries the content of secrets, and one that is no text, as the key of
+    a tunnel is not, in hexadecimal digits.
+
+    read  returns the content of a file; give one that decrypts where Ansible Vault has encrypted them
     """
     found = {}
     for path in sorted(folder.rglob("*")):
-        if not path.is_file() or path.suffix in (".crt", ".csr", ".pub"):
+        if not path.is_file() or path.suffix in PUBLIC:
             continue
-        text = path.read_text(encoding="utf-8").strip()
-        public = public_half(text)
-        lines = [line for line in text.splitlines() if "-----" not in line and len(line) >= 8]
-        encoded = base64.b64encode(text.encode()).decode()
-        found[str(path.relative_to(folder))] = {*(line for line in lines if line not in public), encoded}
+        content = read(path).strip()
+        found[str(path.relative_to(folder))] = {*forms(content), base64.b64encode(content).decode()}
     return found
+
+
+def forms(content: bytes) -> list[str]:
+    """Return the texts that tell a secret's content."""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        return [content.hex()]
+    public = public_half(text)
+    lines = [line for line in text.splitlines() if "-----" not in line and len(line) >= 8]
+    return [line for line in lines if line not in public]
 
 
 def public_half(text: str) -> str:

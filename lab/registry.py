@@ -62,10 +62,14 @@ def ensure_image(client: docker.DockerClient) -> None:
             pool.submit(build.build, client, tag, recipe.tag, target, build.FOLDERS / folder)
             for tag, folder in ((EMPTY, "registry"), (SHARED, catalog.STAND_IN))
         ]
-        jobs = [pool.submit(_build_real, client, image, recipe.tag, target) for image in wanted if image.real]
+        jobs = [
+            pool.submit(_build_folder, client, image, recipe.tag, target)
+            for image in wanted
+            if not image.shared
+        ]
         for job in first:
             job.result()
-        jobs += [pool.submit(_build_stand_in, client, image, target) for image in wanted if not image.real]
+        jobs += [pool.submit(_build_stand_in, client, image, target) for image in wanted if image.shared]
         for number, job in enumerate(jobs, 1):
             now.state = f"{number} of {len(jobs)}"
             job.result()
@@ -77,7 +81,7 @@ def local_tag(image: catalog.Image) -> str:
     return f"gpufleet-lab/{image.repository}:{image.tag}"
 
 
-def _build_real(client: docker.DockerClient, image: catalog.Image, on: str, target: str) -> None:
+def _build_folder(client: docker.DockerClient, image: catalog.Image, on: str, target: str) -> None:
     extra = {image.member: _member(image)} if image.wheel else {}
     build.build(
         client, local_tag(image), on, target, build.FOLDERS / image.build, extra=extra, labels=image.labels()
@@ -122,7 +126,7 @@ def _fill(client: docker.DockerClient, wanted: list[catalog.Image], target: str)
         try:
             place = push_address(container)
             first, *others = sorted(
-                wanted, key=lambda image: image.real
+                wanted, key=lambda image: not image.shared
             )  # brings the layers that others share
             _push(client, first, place)
             with ThreadPoolExecutor(3) as pool:

@@ -65,7 +65,10 @@ def test_content_hash(tmp_path):
 def test_catalog():
     images = {image.name: image for image in catalog.load()}
     real = {name for name, image in images.items() if image.real}
-    assert real == {"traefik:v3.7", "haproxy:3.0", "redis:7.4", "postgres:17", "eclipse-mosquitto:2.0"}
+    assert real == {
+        "traefik:v3.7", "haproxy:3.0", "redis:7.4", "postgres:17", "eclipse-mosquitto:2.0", "memcached:1.6",
+        "motoserver/moto:5", "influxdb:1.8",
+    }  # fmt: skip
     assert images["redis:7.4"].repository == "library/redis"
     assert images["lintoai/studio-api:latest-unstable"].repository == "lintoai/studio-api"
     for image in images.values():

@@ -1,0 +1,1 @@
+console.log("crowd-recital, a stand-in");

@@ -4,7 +4,7 @@
 """Filters that decide on the controller what a certificate needs; documented in the YAML files beside."""
 from __future__ import annotations
 
-from ansible_collections.gpufleet.swarm.plugins.module_utils import _certificates
+from ansible_collections.gpufleet.swarm.plugins.module_utils import _certificates, _chain
 
 
 def certificate_reasons(certificate, **wanted):
@@ -15,6 +15,26 @@ def certificate_reasons(certificate, **wanted):
 def certificate_days_left(certificate):
     """Count the whole days until a certificate ends."""
     return _certificates.days_left(certificate)
+
+
+def chain_problems(chain, **wanted):
+    """Say what is wrong with a chain that somebody brings; an empty list when it can be served."""
+    return [str(problem) for problem in _chain.chain_problems(chain, **wanted)]
+
+
+def chain_days_left(chain):
+    """Count the whole days until one of the certificates of a chain ends."""
+    return _chain.days_left(chain)
+
+
+def acme_problems(names, **wanted):
+    """Say why no ACME server could be asked for these names like this; an empty list when one could."""
+    return [str(problem) for problem in _certificates.acme_problems(names, **wanted)]
+
+
+def acme_directory(name):
+    """Return the URL of an ACME directory that may be given by its short name."""
+    return _certificates.directory(name)
 
 
 def general_names(names):
@@ -33,8 +53,12 @@ class FilterModule:
     def filters(self):
         """Return the filters by name."""
         return {
+            "acme_directory": acme_directory,
+            "acme_problems": acme_problems,
             "certificate_days_left": certificate_days_left,
             "certificate_reasons": certificate_reasons,
+            "chain_days_left": chain_days_left,
+            "chain_problems": chain_problems,
             "general_names": general_names,
             "names_outside": names_outside,
         }

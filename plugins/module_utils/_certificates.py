@@ -12,6 +12,9 @@ import base64
 import ipaddress
 import re
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+
+from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import FleetError
 
 OID_NAME_CONSTRAINTS = "2.5.29.30"
 DNS_NAME, IP_ADDRESS = 0x82, 0x87  # context tags [2] and [7] of GeneralName
@@ -19,6 +22,11 @@ SEQUENCE, PERMITTED, EXCLUDED = 0x30, 0xA0, 0xA1
 ALL_ADDRESSES = ("0.0.0.0/0", "::/0")
 LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 HOST_NAME = re.compile(rf"({LABEL}\.)*{LABEL}")
+# As Let's Encrypt publishes them on https://letsencrypt.org/getting-started/ and /docs/staging-environment/.
+DIRECTORIES = {
+    "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
+    "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
+}
 
 
 def as_network(name):
@@ -87,6 +95,52 @@ def reasons(certificate, *, key, days, now=None, names=None, issuer=None, subjec
 def days_left(certificate, now=None):
     """Return the whole days until the certificate ends, negative when it has ended."""
     return (_end(certificate) - (now or datetime.now(UTC))) // timedelta(days=1)
+
+
+def directory(name):
+    """Return the URL of an ACME directory, which is given by a name of DIRECTORIES or as it is."""
+    return DIRECTORIES.get(name, name)
+
+
+def acme_problems(names, *, email, server, trial, challenge, provider, texts):
+    """Yield, as FleetErrors, why no ACME server could be asked like this.
+
+    names     what the certificate has to hold
+    server    the directory, by name or URL; trial: the one to be asked first, empty for none
+    texts     {variable: (path, text in PEM or None)} of files with authorities
+    """
+    addresses = [name for name in names if as_network(name) is not None]
+    wildcards = [name for name in names if name.startswith("*.")]
+    if not names:
+        yield FleetError("There is no name to ask a certificate for", found="an empty list",
+                         wanted="DNS names", option="certificates_names")
+    if addresses:
+        yield FleetError("An ACME server is asked for names, not for addresses", found=", ".join(addresses),
+                         wanted="DNS names", option="certificates_names")
+    if challenge == "http-01" and wildcards:
+        yield FleetError(
+            "The challenge http-01 cannot prove a wildcard", found=", ".join(wildcards),
+            wanted="each name by itself, or dns-01",
+            option="certificates_names or certificates_acme_challenge",
+        )
+    if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", email):
+        yield FleetError("An ACME account needs an address", found=repr(email), wanted="an e-mail address",
+                         option="certificates_acme_email")
+    if challenge == "dns-01" and not provider:
+        yield FleetError("The challenge dns-01 needs somebody who writes records", found="no provider",
+                         wanted="the name of one of lego's DNS providers",
+                         option="certificates_acme_dns_provider")
+    asked = [("certificates_acme_directory", server)]
+    asked += [("certificates_acme_trial_directory", trial)] if trial else []
+    for option, url in asked:
+        parts = urlsplit(directory(url))
+        if parts.scheme != "https" or not parts.hostname:
+            yield FleetError("There is no such ACME directory", found=repr(url), option=option,
+                             wanted=f"{', '.join(DIRECTORIES)} or a URL with https")
+    for option, (path, text) in texts.items():
+        if text is None or not text.startswith("-----BEGIN CERTIFICATE-----"):
+            found = "no such file" if text is None else "something else"
+            yield FleetError("Cannot read authorities to trust", path, found, "certificates in PEM", option)
 
 
 def name_constraints(permitted):

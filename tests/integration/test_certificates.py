@@ -1,119 +1,38 @@
 # Copyright (c) 2026, the gpufleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The certificate that two ingress nodes serve: renewed without a refused connection, and nowhere else."""
+"""The certificate that two ingress nodes serve, by the fleet's own authority, and what becomes of that."""
 
 from __future__ import annotations
 
-import os
-import re
-import socket
-import ssl
-import subprocess
-import sys
-import threading
+import json
 import time
 from pathlib import Path
 
 import pytest
-import yaml
-from cryptography import x509
 
-ROOT = Path(__file__).resolve().parents[2]
-INVENTORY = os.environ.get("GPUFLEET_INVENTORY")
+from tests.integration.certificate_fleet import (
+    INVENTORY,
+    Client,
+    address,
+    changes,
+    credentials,
+    domain,
+    on_disk,
+    play,
+    put,
+    run,
+    shell,
+    site,
+    traefik,
+    unchanged,
+    wait_until_served,
+)
+
 # A certificate that lives so short, and is renewed so late, that a run with the defaults finds it due.
-SHORT = ("--extra-vars", '{"certificates_valid_days": 20, "certificates_renew_before_days": 10}')
-# Seconds between two connections of the client that must never be refused.
-PERIOD = 0.05
+SHORT = {"certificates_valid_days": 20, "certificates_renew_before_days": 10}
 
 pytestmark = pytest.mark.skipif(INVENTORY is None, reason="needs a fleet of two hosts: make integration")
-
-
-def ansible(program, *words):
-    """Run a program of Ansible on the fleet and return its output."""
-    command = [str(Path(sys.executable).parent / program), "-i", INVENTORY, *words]
-    env = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-    return done.stdout
-
-
-def site(*words):
-    """Run site.yml without systems; return how many tasks changed something on each host."""
-    output = ansible("ansible-playbook", "site.yml", "--extra-vars", '{"fleet_systems": []}', *words)
-    recap = re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)", output, re.MULTILINE)
-    return {host: int(count) for host, count in recap}
-
-
-def shell(host, command):
-    """Run a shell command as root on a host and return its lines."""
-    output = ansible("ansible", host, "--become", "-m", "ansible.builtin.shell", "-a", command)
-    return [line for line in output.splitlines()[1:] if line]
-
-
-def credentials(*parts):
-    return Path(INVENTORY, "credentials", *parts)
-
-
-def address(host):
-    hosts = yaml.safe_load(Path(INVENTORY, "hosts.yml").read_text())
-    groups = hosts["all"]["children"].values()
-    return next(group["hosts"][host]["ansible_host"] for group in groups if host in group.get("hosts", {}))
-
-
-def domain():
-    return yaml.safe_load(Path(INVENTORY, "group_vars", "all.yml").read_text())["fleet_domain"]
-
-
-def served(host, timeout=5):
-    """Return the certificate that an ingress node serves, verified with the fleet's own authority."""
-    context = ssl.create_default_context(cafile=credentials("ca", "ca.crt"))
-    with (
-        socket.create_connection((address(host), 443), timeout) as plain,
-        context.wrap_socket(plain, server_hostname=domain()) as secure,
-    ):
-        return x509.load_der_x509_certificate(secure.getpeercert(binary_form=True))
-
-
-def on_disk():
-    return x509.load_pem_x509_certificate(credentials("tls", "ingress.crt").read_bytes())
-
-
-def wait_until_served(host, certificate, seconds=15):
-    deadline = time.monotonic() + seconds
-    while served(host) != certificate and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert served(host) == certificate
-
-
-def traefik(host):
-    """Return the ids of the containers of Traefik on a host."""
-    return shell(host, "docker ps --quiet --no-trunc --filter name=ingress_traefik")
-
-
-class Client:
-    """Opens a verified connection to an ingress node again and again, and counts those that fail."""
-
-    def __init__(self, host):
-        self.host, self.tried, self.failed = host, 0, []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def _run(self):
-        while not self._stop.wait(PERIOD):
-            self.tried += 1
-            try:
-                served(self.host)
-            except OSError as error:
-                self.failed.append(str(error))
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_error):
-        self._stop.set()
-        self._thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +42,7 @@ def two_ingress_nodes():
     variables.parent.mkdir(exist_ok=True)
     variables.write_text("swarm_ingress: true\n")
     credentials("tls", "ingress.crt").unlink()
-    site(*SHORT)
+    site(**SHORT)
     wait_until_served("worker1", on_disk(), seconds=60)
     yield ["manager1", "worker1"]
     variables.unlink()
@@ -137,7 +56,7 @@ def test_every_ingress_node_serves_it_and_others_cannot_read_the_key(two_ingress
 
 
 def test_a_fresh_one_is_left_alone(two_ingress_nodes):
-    assert set(site(*SHORT).values()) == {0}
+    unchanged(**SHORT)
 
 
 def test_a_renewal_refuses_no_connection(two_ingress_nodes):
@@ -159,7 +78,7 @@ def test_a_renewal_refuses_no_connection(two_ingress_nodes):
 
 def test_new_middlewares_restart_nothing(two_ingress_nodes):
     tasks = {host: traefik(host) for host in two_ingress_nodes}
-    changed = site("--tags", "ingress", "--extra-vars", "ingress_frame_options=DENY")
+    changed = site("--tags", "ingress", ingress_frame_options="DENY")
     assert changed["manager1"] == 2
     assert {host: traefik(host) for host in two_ingress_nodes} == tasks
 
@@ -171,10 +90,101 @@ def test_the_key_of_the_authority_is_on_no_host(two_ingress_nodes):
         assert shell(host, f"grep -rlsF {secret} {places} || true") == []
 
 
+def rotate(step):
+    """Take a step of the rotation; return how many tasks changed something on each host."""
+    return changes(play("playbooks/rotate_authority.yml", certificates_rotation_step=step))
+
+
+def asks_with_the_store_of_the_host(host, of):
+    """Ask an ingress node by curl on a host, with nothing but what that host trusts."""
+    shell(host, f"curl -sS -o /dev/null --connect-to ::{address(of)}: https://{domain()}/")
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    """Return a file with the present authority, which the clients trust."""
+    path = tmp_path / "bundle.pem"
+    path.write_text(credentials("ca", "ca.crt").read_text())
+    return path
+
+
+def test_one_authority_follows_another_under_a_client(two_ingress_nodes, bundle):
+    site()
+    old, before = on_disk("ca", "ca.crt"), on_disk()
+    for step, told in (("sign", "introduce first"), ("", "wanted introduce, sign or retire")):
+        code, output = run("ansible-playbook", "playbooks/rotate_authority.yml", "--extra-vars",
+                           json.dumps({"certificates_rotation_step": step}))
+        assert code != 0 and told in " ".join(output.split())
+    with Client("manager1", bundle) as first, Client("worker1", bundle) as second:
+        rotate("introduce")
+        new = on_disk("ca", "next", "ca.crt")
+        assert new.public_key() != old.public_key()
+        assert on_disk() == before
+        # In one step, for the clients read it all the time.
+        both = bundle.with_suffix(".both")
+        both.write_text(bundle.read_text() + credentials("ca", "next", "ca.crt").read_text())
+        both.replace(bundle)
+        assert set(rotate("introduce").values()) == {0}
+        unchanged()
+        for host in two_ingress_nodes:
+            assert len(shell(host, "ls /usr/local/share/ca-certificates | grep ^gpufleet")) == 2
+            asks_with_the_store_of_the_host(host, "manager1")
+        rotate("sign")
+        assert on_disk("ca", "ca.crt") == new
+        for host in two_ingress_nodes:
+            wait_until_served(host, on_disk(), authorities=bundle)
+            assert len(shell(host, "ls /usr/local/share/ca-certificates | grep ^gpufleet")) == 2
+            asks_with_the_store_of_the_host(host, "worker1")
+        assert set(rotate("sign").values()) == {0}
+        rotate("retire")
+        for host in two_ingress_nodes:
+            assert len(shell(host, "ls /usr/local/share/ca-certificates | grep ^gpufleet")) == 1
+            asks_with_the_store_of_the_host(host, "worker1")
+        assert set(rotate("retire").values()) == {0}
+        unchanged()
+    print(f"connections while one authority followed another: {first.tried} and {second.tried}")
+    assert (first.failed, second.failed) == ([], [])
+    assert {before.serial_number, on_disk().serial_number} == first.seen == second.seen
+    assert on_disk().issuer == new.subject
+    assert not credentials("ca", "previous").exists() and not credentials("ca", "next").exists()
+
+
+# The browser has a store of its own, which takes the one file by the command that docs/certificates.md names.
+BROWSER = """
+set -e
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends chromium libnss3-tools >/dev/null
+rm -rf /tmp/browser
+mkdir -p /tmp/browser/.pki/nssdb
+certutil -d sql:/tmp/browser/.pki/nssdb -N --empty-password
+"""
+
+
+def page(host):
+    """Return what Chromium on worker1 shows of the fleet's site, served by a host."""
+    words = "chromium --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run"
+    rules = f"--host-resolver-rules='MAP * {address(host)}'"
+    site_of = f"https://stranger.{domain()}/"
+    command = f"HOME=/tmp/browser timeout 120 {words} {rules} --dump-dom {site_of} 2>/dev/null"
+    return "\n".join(shell("worker1", command))
+
+
+def test_a_browser_accepts_the_site_with_the_exported_authority_only(two_ingress_nodes):
+    put("worker1", "/tmp/browser.sh", BROWSER)
+    shell("worker1", "sh /tmp/browser.sh")
+    put("worker1", "/tmp/ca.crt", credentials("ca", "ca.crt").read_text())
+    assert "404 page not found" not in page("manager1")
+    shell("worker1", "certutil -d sql:/tmp/browser/.pki/nssdb -A -t C,, -n fleet -i /tmp/ca.crt")
+    assert "404 page not found" in page("manager1")
+    curl = f"curl -sS --cacert /tmp/ca.crt --connect-to ::{address('manager1')}: https://stranger.{domain()}/"
+    assert shell("worker1", curl) == ["404 page not found"]
+
+
 def test_a_node_that_takes_requests_no_longer_keeps_no_key(two_ingress_nodes):
     variables = Path(INVENTORY, "host_vars", "worker1.yml")
     variables.write_text("swarm_ingress: false\n")
     assert site()["worker1"] > 0
     assert shell("worker1", "ls -d /etc/gpufleet/ingress || true") != ["/etc/gpufleet/ingress"]
     assert traefik("worker1") == []
-    assert set(site().values()) == {0}
+    unchanged()

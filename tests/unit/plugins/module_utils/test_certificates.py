@@ -204,3 +204,86 @@ def test_days_left():
     assert certificates.days_left(told(LEAF), NOW) == 100
     assert certificates.days_left(told(LEAF), NOW + timedelta(days=99, hours=1)) == 0
     assert certificates.days_left(told(LEAF), NOW + timedelta(days=100, hours=1)) == -1
+
+
+def acme(names=("lab.test", "app.lab.test"), **changes):
+    settings = {
+        "email": "admin@lab.test", "server": "letsencrypt", "trial": "letsencrypt-staging",
+        "challenge": "http-01", "provider": "", "texts": {},
+    }  # fmt: skip
+    return [str(one) for one in certificates.acme_problems(list(names), **{**settings, **changes})]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentences"),
+    [
+        ({}, []),
+        ({"trial": ""}, []),
+        ({"server": "https://ca.lab.test/acme/acme/directory", "trial": ""}, []),
+        ({"names": ["*.lab.test"], "challenge": "dns-01", "provider": "rfc2136"}, []),
+        ({"texts": {"certificates_ca_file": ("/ca.pem", "-----BEGIN CERTIFICATE-----")}}, []),
+        (
+            {"names": []},
+            ["There is no name to ask a certificate for: found an empty list, wanted DNS names, set "
+             "certificates_names."],
+        ),
+        (
+            {"names": ["lab.test", "10.0.0.7"]},
+            ["An ACME server is asked for names, not for addresses: found 10.0.0.7, wanted DNS names, set "
+             "certificates_names."],
+        ),
+        (
+            {"names": ["lab.test", "*.lab.test"]},
+            ["The challenge http-01 cannot prove a wildcard: found *.lab.test, wanted each name by itself, "
+             "or "
+             "dns-01, set certificates_names or certificates_acme_challenge."],
+        ),
+        (
+            {"email": "admin"},
+            ["An ACME account needs an address: found 'admin', wanted an e-mail address, set "
+             "certificates_acme_email."],
+        ),
+        (
+            {"challenge": "dns-01"},
+            ["The challenge dns-01 needs somebody who writes records: found no provider, wanted the name of "
+             "one of "
+             "lego's DNS providers, set certificates_acme_dns_provider."],
+        ),
+        (
+            {"server": "http://ca.lab.test/directory"},
+            ["There is no such ACME directory: found 'http://ca.lab.test/directory', wanted letsencrypt, "
+             "letsencrypt-staging or a URL with https, set certificates_acme_directory."],
+        ),
+        (
+            {"server": ""},
+            ["There is no such ACME directory: found '', wanted letsencrypt, letsencrypt-staging or a URL "
+             "with "
+             "https, set certificates_acme_directory."],
+        ),
+        (
+            {"trial": "staging"},
+            ["There is no such ACME directory: found 'staging', wanted letsencrypt, letsencrypt-staging or "
+             "a URL "
+             "with https, set certificates_acme_trial_directory."],
+        ),
+        (
+            {"texts": {"certificates_acme_ca_file": ("/ca.pem", None)}},
+            ["Cannot read authorities to trust (/ca.pem): found no such file, wanted certificates in PEM, "
+             "set "
+             "certificates_acme_ca_file."],
+        ),
+        (
+            {"texts": {"certificates_acme_ca_file": ("/ca.pem", "rubbish")}},
+            ["Cannot read authorities to trust (/ca.pem): found something else, wanted certificates in PEM, "
+             "set "
+             "certificates_acme_ca_file."],
+        ),
+    ],
+)  # fmt: skip
+def test_what_no_acme_server_is_asked(changes, sentences):
+    assert acme(**changes) == sentences
+
+
+def test_directories_of_lets_encrypt_have_names():
+    assert certificates.directory("letsencrypt") == "https://acme-v02.api.letsencrypt.org/directory"
+    assert certificates.directory("https://other/dir") == "https://other/dir"

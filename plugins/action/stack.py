@@ -18,6 +18,7 @@ from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.options impo
     ARGUMENT_SPEC,
     CONTROLLER_ONLY,
 )
+from ansible_collections.gpufleet.swarm.plugins.plugin_utils import vault
 
 MODULE = "gpufleet.swarm.stack"
 
@@ -52,7 +53,9 @@ class ActionModule(ActionBase):
         if desired is not None:
             told = {"translations": desired.pop("translations"), "ignored": desired.pop("ignored")}
             if options["state"] == "valid":
-                return {**result, **told, "changed": False}
+                specs = [service["spec"] for service in desired["services"].values()]
+                named = {spec["TaskTemplate"]["ContainerSpec"]["Image"] for spec in specs}
+                return {**result, **told, "image_names": sorted(named), "changed": False}
             warnings = desired.pop("warnings") + self._foretold
             module_args.update(desired=desired, secret_values=secrets)
             result["warnings"] = result.get("warnings", []) + warnings
@@ -150,18 +153,11 @@ class ActionModule(ActionBase):
             ) from exc
 
     def _read(self, path):
-        """Return the content of a file of the controller, decrypted if it is in a vault."""
-        try:
-            real = self._loader.get_real_file(path)
-            try:
-                with open(real, "rb") as file:
-                    return file.read()
-            finally:
-                self._loader.cleanup_tmp_file(real)
-        except FileNotFoundError:
-            raise
-        except (AnsibleError, OSError) as exc:
-            raise FleetError("Cannot read a file on the controller", target=path, cause=exc) from exc
+        """Return the content of a file of the controller, in memory alone if it is in a vault."""
+        content = vault.read(self._loader, self._loader.path_dwim(path))
+        if content is None:
+            raise FleetError("Cannot find a file on the controller", target=path)
+        return content
 
     def _read_later(self, path):
         """Read what a Compose file names; see above for when it may be missing."""

@@ -37,7 +37,8 @@ attributes:
     description: The diff is the plan in Compose words. Secrets appear as fingerprints.
   idempotent:
     support: full
-    description: C(changed) is true exactly if RV(plan) is not empty.
+    description: C(changed) is true exactly if RV(plan) is not empty, but for O(prove_images), which can end a
+      task before it writes.
 options:
   name:
     description: Name of the stack, the prefix of its objects and the value of their label
@@ -149,6 +150,16 @@ options:
         description: Password or token.
         type: str
         required: true
+  prove_images:
+    description:
+      - Whether to stop before anything is written if tasks may start, and say which nodes need which images,
+        in RV(images). Whoever called then sees to it that they can get them, for instance with
+        M(gpufleet.swarm.image_info) on each of them, and calls again with V(never).
+      - With V(changed) those services count whose tasks the plan starts, with V(always) all, also without a
+        change. The role C(gpufleet.swarm.stack) does this.
+    type: str
+    choices: [never, changed, always]
+    default: never
   keep_versions:
     description: How many old versions of each config and secret stay, newest first, besides those that the
       current or the previous version of a service uses. Versions of what the file no longer has all go.
@@ -265,7 +276,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 plan:
-  description: What differs, in the order it is applied. Empty if and only if C(changed) is false.
+  description: What differs, in the order it is applied.
   returned: always
   type: list
   elements: dict
@@ -363,6 +374,21 @@ failures:
   returned: when services did not converge
   type: list
   elements: dict
+images:
+  description:
+    - Which images may be started on which nodes, by their names in the inventory (label C(gpufleet.host)) or,
+      without one, their host names. Nodes that are drained, down or do not meet the constraints of a service
+      do not count for it.
+    - Empty with O(prove_images=never). If it is not empty, nothing was written.
+  returned: always
+  type: dict
+  sample: {gpu1: ["shop:1.5"], gpu2: ["shop:1.5", "shop-db:17"]}
+image_names:
+  description: The images of all services, as the files name them.
+  returned: with O(state=valid)
+  type: list
+  elements: str
+  sample: ["shop:1.5", "shop-db:17"]
 claims:
   description: The services that claim cards, each with its claim.
   returned: always
@@ -394,6 +420,7 @@ from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import (
     masking,
     observe,
     plan,
+    supply,
     wanted,
 )
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import engine as engines
@@ -454,6 +481,13 @@ def fitted(engine, desired, current, prune):
     return desired, translations, warnings
 
 
+def needed_images(engine, policy, want, planned):
+    """Return which nodes have to have which images before anything is written; {} if nobody asks."""
+    if engine is None or policy == "never" or (policy == "changed" and not planned):
+        return {}
+    return supply.needed(want["services"], planned, observe.nodes(engine), policy == "always")
+
+
 def run(module):
     """Return the result of the module, or fail it."""
     params = module.params
@@ -486,6 +520,7 @@ def run(module):
     )
     result = {
         "changed": bool(planned),
+        "images": needed_images(engine, params["prove_images"], want, planned) if present else {},
         "plan": planned.as_list(),
         "counts": planned.counts(),
         "objects": planned.objects(),
@@ -495,13 +530,16 @@ def run(module):
         "actions": [],
         "services": {name: {"action": planned.action("service", name)} for name in want["services"]},
     }
-    if planned and module._diff:
+    held = bool(result["images"]) and not module.check_mode
+    if held:
+        result["changed"] = False
+    elif planned and module._diff:
         result["diff"] = {"prepared": planned.text()}
     warnings += left_out + planned.warnings
     # What is left alone is in the result for whoever wants to know; what gets lost is told to everybody.
     warnings += [found.text() for found in planned.drift if set(found.fields) - set(found.kept)]
     failure = None
-    if not module.check_mode:
+    if not module.check_mode and not held:
         options = Options(
             wait=params["wait"],
             wait_timeout=params["wait_timeout"],

@@ -18,7 +18,7 @@ from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.engine impor
 
 HUB = "docker.io"
 # What Docker's own tools call Docker Hub when they log in.
-_HUB_SERVER = "https://index.docker.io/v1/"
+HUB_SERVER = "https://index.docker.io/v1/"
 
 
 def resolve(engine, wanted, marked, current, policy, logins=()):
@@ -154,7 +154,7 @@ def with_login(logins, image):
             document = {
                 "username": login["username"],
                 "password": login["password"],
-                "serveraddress": _HUB_SERVER if host == HUB else host,
+                "serveraddress": HUB_SERVER if host == HUB else host,
             }
             return {"registry_auth": base64.urlsafe_b64encode(json.dumps(document).encode()).decode()}
     return {}

@@ -42,6 +42,7 @@ ARGUMENT_SPEC = {
             "password": {"type": "str", "required": True, "no_log": True},
         },
     },
+    "prove_images": {"type": "str", "choices": ["never", "changed", "always"], "default": "never"},
     "keep_versions": {"type": "int", "default": 0},
     "plan_file": {"type": "path"},
     "prune": {"type": "bool", "default": True},

@@ -96,6 +96,7 @@ def test_one_call_with_what_the_files_want(folder):
         "docker_host",
         "resolve_image",
         "registry_logins",
+        "prove_images",
         "keep_versions",
         "desired",
         "secret_values",

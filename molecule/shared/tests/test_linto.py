@@ -56,7 +56,7 @@ def test_route_reaches_its_service(fleet, path):
 
 def test_every_service_runs_all_its_replicas(fleet):
     services = fleet.engine("/services?status=true", label=["com.docker.stack.namespace=linto"])
-    assert len(services) == 17
+    assert len(services) == 18
     short = {one["Spec"]["Name"]: one["ServiceStatus"] for one in services
              if "ReplicatedJob" not in one["Spec"]["Mode"]
              and one["ServiceStatus"]["RunningTasks"] != one["ServiceStatus"]["DesiredTasks"]}
@@ -79,6 +79,16 @@ def test_images_are_named_with_a_tag_that_is_not_latest(fleet):
 
 def test_broker_is_published_nowhere(fleet):
     assert "Ports" not in service(fleet, "session-broker")["Spec"]["EndpointSpec"]
+
+
+def test_the_gateway_reads_the_swarm_through_a_proxy(fleet):
+    def ask(path: str, *words: str) -> str:
+        socket = ("--unix-socket", "/var/run/docker.sock")
+        return execute(fleet, "api-gateway", "curl", "-s", *socket, *words, f"http://engine{path}")
+
+    assert "linto_studio-api" in ask("/services")
+    for path, method in (("/secrets", "GET"), ("/services/create", "POST"), ("/containers/x/logs", "GET")):
+        assert ask(path, "-o", "/dev/null", "-w", "%{http_code}", "-X", method) == "403", path
 
 
 def test_redis_wants_its_password(fleet):

@@ -10,7 +10,7 @@ import json
 from lab.credentials import leaked
 
 # The services whose image can read no file, and the variables through which each gets its secret instead.
-# docs/systems.md says the same to users; a test of the repository compares the two.
+# docs/systems/linto.md says the same to users; a test of the repository compares the two.
 ENVIRONMENT_EXCEPTIONS = {
     "linto_stt-french-whisper-v3": {"BROKER_PASS"},
     "linto_stt-english-whisper-v3": {"BROKER_PASS"},

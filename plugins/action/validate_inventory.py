@@ -13,6 +13,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible_collections.gpufleet.swarm.plugins.action.spiped_key import read_key
 from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import FleetError
+from ansible_collections.gpufleet.swarm.plugins.module_utils._firewall import firewall_problems
 from ansible_collections.gpufleet.swarm.plugins.module_utils._inventory import (
     Fleet,
     Unresolved,
@@ -20,6 +21,7 @@ from ansible_collections.gpufleet.swarm.plugins.module_utils._inventory import (
     render,
 )
 from ansible_collections.gpufleet.swarm.plugins.module_utils._tunnels import entries, tunnel_problems
+from ansible_collections.gpufleet.swarm.plugins.plugin_utils import vault
 
 ROLES = Path(__file__).parents[2] / "roles"
 CONNECTION = ("ansible_host", "ansible_connection")
@@ -58,10 +60,14 @@ def reject(name, spec, value):
     return "; ".join(reasons) or None
 
 
-def key_problems(loader, fleet, values):
-    """Yield what is wrong with the controller's keys of tunnels. values: the variables of any host."""
+def credentials(values):
+    """Return the fleet's folder of credentials. values: the variables of any host."""
     beside = os.path.join(values.get("inventory_dir") or "", "credentials")
-    folder = values.get("fleet_credentials_dir") or beside
+    return str(values.get("fleet_credentials_dir") or beside)
+
+
+def key_problems(loader, fleet, folder):
+    """Yield what is wrong with the controller's keys of tunnels."""
     for link in entries(fleet):
         try:
             read_key(loader, os.path.join(folder, "tunnels", f"{link['name']}.key"))
@@ -80,10 +86,14 @@ class ActionModule(ActionBase):
         hostvars, groups = task_vars["hostvars"], task_vars["groups"]
         variables = {host: read_variables(hostvars, host, prefixes) for host in groups["all"]}
         fleet = Fleet(groups, variables, specs)
+        folder = credentials(hostvars[groups["all"][0]] if groups["all"] else {})
         problems = [
             *find_problems(groups, variables, specs, reject),
             *tunnel_problems(fleet),
-            *key_problems(self._loader, fleet, hostvars[next(iter(groups["all"]))] if groups["all"] else {}),
+            *firewall_problems(fleet),
+            *key_problems(self._loader, fleet, folder),
+            # Keys of tunnels were just read.
+            *vault.unreadable(self._loader, folder, but=[os.path.join(folder, "tunnels", "")]),
         ]
         result["changed"] = False
         if problems:

@@ -19,12 +19,13 @@ FLEET_GROUPS = ("managers", "workers", "gpu", "fronts")
 # Roles that are no systems of their own, so fleet_systems cannot name them.
 PLATFORM_ROLES = (
     "fleet", "preflight", "docker", "nvidia", "swarm", "certificates", "registry", "ingress", "tunnels",
-    "stack",
+    "firewall", "stack", "images",
 )
 # Variables that describe the fleet and not a host: one value for all.
 FLEET_WIDE = (
     "fleet_name", "fleet_domain", "fleet_systems", "fleet_credentials_dir", "swarm_address_pools",
-    "swarm_subnet_size", "swarm_data_path_port", "tunnels_links",
+    "swarm_subnet_size", "swarm_data_path_port", "tunnels_links", "fleet_registry_host",
+    "fleet_registry_name", "fleet_registry_port", "fleet_images_archive",
 )
 # RFC 1123 names of at least two labels, for *.<fleet_domain> has to be a name a certificate can hold.
 DOMAIN = re.compile(r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -216,6 +217,11 @@ def fleet_problems(fleet):
                          told("fleet_domain", domain),
                          "lower-case letters, digits and hyphens in at least two parts", "fleet_domain",
                          cause=hint(domain))
+    registry = fleet.value(first, "fleet_registry_host")
+    if registry and registry not in fleet.nodes:
+        yield FleetError("No node can serve the fleet's registry", "every host",
+                         told("fleet_registry_host", registry), listing(fleet.nodes, 20),
+                         "fleet_registry_host", cause=hint(registry))
     systems = fleet.value(first, "fleet_systems") or []
     known = sorted(set(fleet.specs) - set(PLATFORM_ROLES))
     if isinstance(systems, (list, tuple)):

@@ -27,9 +27,12 @@ def chain_days_left(chain):
     return _chain.days_left(chain)
 
 
-def acme_problems(names, **wanted):
+def acme_problems(names, *, email, server, trial, challenge, provider, texts):
     """Say why no ACME server could be asked for these names like this; an empty list when one could."""
-    return [str(problem) for problem in _certificates.acme_problems(names, **wanted)]
+    found = _certificates.acme_problems(
+        names, email=email, server=server, trial=trial, challenge=challenge, provider=provider, texts=texts
+    )
+    return [str(problem) for problem in found]
 
 
 def acme_directory(name):

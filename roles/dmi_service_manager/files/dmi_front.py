@@ -155,12 +155,13 @@ def close_lost_jobs(database, now):
 
     Their outcome was known to its process alone, so they would be running for ever.
     """
-    with contextlib.closing(sqlite3.connect(database, timeout=10)) as connection, connection:
-        done = connection.execute(
-            "UPDATE jobs SET status = 'error', completed_at = ?, message = ?, results = ?"
-            f" WHERE status IS NULL OR status NOT IN {ENDED}",
-            (int(now), LOST, json.dumps({"returncode": -1, "report": "", "error": LOST})),
-        )
+    with contextlib.closing(sqlite3.connect(database, timeout=10)) as connection:
+        with connection:  # a transaction
+            done = connection.execute(
+                "UPDATE jobs SET status = 'error', completed_at = ?, message = ?, results = ?"
+                f" WHERE status IS NULL OR status NOT IN {ENDED}",
+                (int(now), LOST, json.dumps({"returncode": -1, "report": "", "error": LOST})),
+            )
         return done.rowcount
 
 

@@ -48,7 +48,7 @@ def shell(command, host="managers[0]"):
     ansible = str(PLAYBOOK.parent / "ansible")
     words = [ansible, "-i", INVENTORY, host, "--become", "-m", "ansible.builtin.shell", "-a"]
     run = subprocess.run(
-        [*words, f"{{% raw %}}{command}{{% endraw %}}"],
+        [*words, json.dumps({"cmd": f"{{% raw %}}{command}{{% endraw %}}"})],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -136,8 +136,12 @@ def refused(answers, for_all):
 
     for_all  what the one node found out for all
     """
-    found_out = {image: found for answer in answers for image, found in answer["images"].items()}
-    found_out = {image: found for image, found in found_out.items() if found["obtainable"] is not None}
+    found_out = {
+        image: found
+        for answer in answers
+        for image, found in answer["images"].items()
+        if found["obtainable"] is not None
+    }
     found_out.update(for_all)
     problems = []
     for answer in answers:

@@ -253,6 +253,12 @@ def test_a_node_that_has_an_image_need_not_get_it():
     assert _images.refused(found, {}) == []
 
 
+def test_who_found_it_out_is_no_matter():
+    asks_a, asks_b = Engine(), Engine(present=["a:1"])
+    for found in (answers(asks_a, asks_b), answers(asks_b, asks_a)):
+        assert _images.refused(found, {}) == []
+
+
 # Archives
 
 

@@ -23,22 +23,23 @@ def merge(base, over):
 def without_tags(value):
     """Use up the tags that no later file has used: a reset value goes, an override is its value."""
     if isinstance(value, dict):
-        kept = {
-            key: item
-            for key, item in value.items()
-            if not (isinstance(item, Tagged) and item.kind == "reset")
-        }
-        return {key: without_tags(item) for key, item in kept.items()}
+        return {key: without_tags(item) for key, item in value.items() if not _is_reset(item)}
+    if isinstance(value, list):
+        return [without_tags(item) for item in value if not _is_reset(item)]
     if isinstance(value, Tagged):
         return without_tags(value.value)
     return value
+
+
+def _is_reset(value):
+    return isinstance(value, Tagged) and value.kind == "reset"
 
 
 def _merge(base, over, path):
     if isinstance(over, Tagged):
         return over  # a reset goes on to without_tags, so that the key is gone and not merely empty
     if isinstance(base, Tagged):
-        base = None if base.kind == "reset" else base.value
+        base = None if _is_reset(base) else base.value
     if base is None:
         return over
     rule = _rule(path)

@@ -165,6 +165,15 @@ def test_three_files():
     ]
 
 
+def test_tags_in_an_item_of_a_list_are_used_up():
+    text = """
+services: {web: {image: a}}
+networks: {default: {ipam: {config: [{subnet: !reset , gateway: !override 10.0.0.1}]}}}
+"""
+    model = load([("f.yml", text)], {}, [], None, "/")
+    assert model.networks["default"]["ipam"]["config"] == [{"gateway": "10.0.0.1"}]
+
+
 def test_a_definition_over_a_file():
     text = "services: {web: {image: a, environment: {A: 1}}}"
     model = load(

@@ -15,8 +15,8 @@ from ansible_collections.gpufleet.swarm.plugins.modules.firewall import ARGUMENT
 MODULE = "gpufleet.swarm.firewall"
 # What the module needs on the host; the other options are in the openings.
 ON_THE_HOST = ("state", "container_interfaces", "unit", "timeout")
-# The variables of other hosts that say where they are.
-ADDRESSES = ("ansible_host", "swarm_advertise_address", "swarm_data_path_address")
+# The variables of other hosts that say where they are, and whether they take requests.
+OTHERS = ("ansible_host", "swarm_advertise_address", "swarm_data_path_address", "swarm_ingress")
 
 
 class ActionModule(ActionBase):
@@ -52,7 +52,7 @@ class ActionModule(ActionBase):
     def _openings(self, options, task_vars):
         hosts, groups = task_vars["hostvars"], task_vars["groups"]
         variables = {
-            host: {name: hosts[host].get(name) for name in ADDRESSES if hosts[host].get(name)}
+            host: {name: hosts[host].get(name) for name in OTHERS if hosts[host].get(name)}
             for host in groups["all"]
         }
         try:

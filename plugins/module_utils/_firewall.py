@@ -159,8 +159,8 @@ def resolve(sources, book):
 def host_openings(host, groups, variables, options):
     """Return the Openings of one host, in the order of the rules.
 
-    options: ssh_ports, ssh_sources, ingress_ports, ingress_sources, registry_port, members, data_path_port,
-    links and open, as the module documents them. Raises ValueError for what preflight refuses.
+    options: ssh_ports, ssh_sources, ingress_ports, ingress_sources, registry_port, challenge_port, members,
+    data_path_port, links and open, as the module documents them. ValueError for what preflight refuses.
     """
     book = address_book(groups, variables)
     found = [opening(SSH, "tcp", options["ssh_ports"], resolve(options["ssh_sources"], book))]
@@ -173,6 +173,10 @@ def host_openings(host, groups, variables, options):
         found.append(opening(SWARM, "udp", [SWARM_GOSSIP, options["data_path_port"]], others))
         if options["registry_port"]:
             found.append(opening("registry", "tcp", [options["registry_port"]], others))
+        leading = other_nodes(host, groups, variables, ingress=True)
+        if options["challenge_port"] and leading:
+            leading += resolve(options["members"], book)
+            found.append(opening("ACME challenge", "tcp", [options["challenge_port"]], leading))
     reached = {name: values.get("ansible_host") for name, values in variables.items()}
     for link in (parse_link(link, reached) for link in options["links"]):
         if link.end == host:
@@ -187,12 +191,18 @@ def host_openings(host, groups, variables, options):
     return found
 
 
-def other_nodes(host, groups, variables):
-    """Return the addresses from which the other nodes of the Swarm talk to a node; None if host is none."""
+def other_nodes(host, groups, variables, ingress=False):
+    """Return the addresses from which the other nodes of the Swarm talk to a node; None if host is none.
+
+    ingress: only of those that say that they take requests, which the first manager need not say.
+    """
     nodes = [node for group in NODE_GROUPS for node in groups.get(group) or []]
     if host not in nodes:
         return None
-    return [one for node in nodes if node != host for one in swarm_addresses(variables[node])]
+    others = [node for node in nodes if node != host]
+    if ingress:
+        others = [node for node in others if truth(variables[node].get("swarm_ingress"))]
+    return [one for node in others for one in swarm_addresses(variables[node])]
 
 
 def firewall_problems(fleet):

@@ -53,6 +53,11 @@ options:
     description: Port of the fleet's registry, if this node serves it to the others; else 0.
     type: int
     default: 0
+  challenge_port:
+    description: Port to which the other ingress nodes lead challenges of an ACME server, if this host answers
+      them; else 0.
+    type: int
+    default: 0
   members:
     description: Sources that nodes of the Swarm come from besides those the inventory knows.
     type: list
@@ -185,6 +190,7 @@ ARGUMENTS = {
     "ingress_ports": {"type": "list", "elements": "int", "default": []},
     "ingress_sources": {"type": "list", "elements": "str", "default": []},
     "registry_port": {"type": "int", "default": 0},
+    "challenge_port": {"type": "int", "default": 0},
     "members": {"type": "list", "elements": "str", "default": []},
     "data_path_port": {"type": "int", "default": 4789},
     "links": {"type": "list", "elements": "dict", "default": []},

@@ -23,7 +23,7 @@ VARIABLES = {
 LINK = {"name": "api", "from": "f1", "listen": 5001, "to": "w1", "wire": 8080, "target": 5001}
 OPTIONS = {
     "ssh_ports": [22], "ssh_sources": [], "ingress_ports": [], "ingress_sources": [], "registry_port": 0,
-    "members": [], "data_path_port": 4789, "links": [], "open": [],
+    "challenge_port": 0, "members": [], "data_path_port": 4789, "links": [], "open": [],
 }  # fmt: skip
 SSH = 'tcp dport { 22 } accept comment "SSH"'
 
@@ -107,6 +107,27 @@ def test_a_registry_is_open_to_nodes():
     assert rules_of("m1", registry_port=5000)[-1] == (
         'ip saddr { 10.0.0.3, 192.0.2.2, 192.0.2.3 } tcp dport { 5000 } accept comment "registry"'
     )
+
+
+@pytest.mark.parametrize(
+    ("ingress", "sources"),
+    [
+        ({}, None),
+        ({"m1": True}, None),
+        ({"m1": True, "m2": False, "w1": "yes"}, "10.0.0.3, 192.0.2.3, 198.51.100.9"),
+        ({"m2": True, "w1": "no"}, "192.0.2.2, 198.51.100.9"),
+    ],
+)
+def test_the_challenge_of_an_acme_server_is_open_to_the_other_ingress_nodes(ingress, sources):
+    variables = {
+        host: {**values, **({"swarm_ingress": ingress[host]} if host in ingress else {})}
+        for host, values in VARIABLES.items()
+    }
+    options = {**OPTIONS, "challenge_port": 8402, "members": ["198.51.100.9"]}
+    found = _firewall.host_openings("m1", GROUPS, variables, options)
+    rules = [rule for one in found if one.what == "ACME challenge" for rule in _firewall.rules(one)]
+    wanted = f'ip saddr {{ {sources} }} tcp dport {{ 8402 }} accept comment "ACME challenge"'
+    assert rules == ([wanted] if sources else [])
 
 
 def test_a_fleet_of_one_node_opens_nothing_for_the_swarm():

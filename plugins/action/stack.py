@@ -18,7 +18,7 @@ from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.options impo
     ARGUMENT_SPEC,
     CONTROLLER_ONLY,
 )
-from ansible_collections.gpufleet.swarm.plugins.plugin_utils import vault
+from ansible_collections.gpufleet.swarm.plugins.plugin_utils import garbage, vault
 
 MODULE = "gpufleet.swarm.stack"
 
@@ -35,6 +35,7 @@ class ActionModule(ActionBase):
     TRANSFERS_FILES = False
     _supports_check_mode = True
 
+    @garbage.left_for_later()
     def run(self, tmp=None, task_vars=None):
         """Return the result of the module, with translations and ignored keys added."""
         result = super().run(tmp, task_vars)

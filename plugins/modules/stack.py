@@ -553,6 +553,8 @@ def run(module):
             failure = exc
         result.update(actions=deployment.actions, services=deployment.outcomes)
         warnings += deployment.warnings
+    # AnsibleModule would send every argument back, so all that the files say; the action plugin has it.
+    result["invocation"] = {}
     if engine:
         version = ".".join(str(part) for part in engine.api_version)
         result["engine"] = {"api_version": version, "reads": engine.reads, "writes": engine.writes}

@@ -81,6 +81,7 @@ def test_deploy_then_nothing(swarm, monkeypatch):
     assert (second["changed"], second["plan"], second["actions"]) == (False, [], [])
     assert second["engine"] == {"api_version": "1.45", "reads": 5, "writes": 0}
     assert "diff" not in second
+    assert second["invocation"] == {}, "all that the files say would be sent back"
 
 
 def test_check_mode_prints_and_writes_nothing(swarm, monkeypatch):

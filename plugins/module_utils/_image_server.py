@@ -31,6 +31,7 @@ OCR_NEEDS = {
     "FREE_OCR": "image_server_freeocr_api_key",
     "GOOGLE_VISION": "image_server_google_vision_credentials",
 }
+OCR = "ocr-clouds-preprocessor"
 
 # Names of upstream's env files: those that become options of the role (their defaults read them), and those
 # that mean nothing here.
@@ -121,6 +122,7 @@ def plan(catalogue, wishes):
     problems   sentences; with any, the rest is not to be used
     """
     problems = list(wishes["env_problems"])
+    problems += _lacking(wishes)
     problems += _unknown(catalogue, wishes)
     if problems:
         return {"services": {}, "places": {}, "added": {}, "left_out": {}, "problems": problems}
@@ -147,6 +149,13 @@ def plan(catalogue, wishes):
         "left_out": left_out,
         "problems": problems,
     }
+
+
+def _lacking(wishes):
+    """Yield a problem for each file of the controller that an option names and that is not there."""
+    for option, paths in wishes["lacking"].items():
+        for path in paths:
+            yield _problem("A file is not there", found=path, wanted="one on the controller", option=option)
 
 
 def _unknown(catalogue, wishes):
@@ -200,6 +209,10 @@ def _closest(name, names):
 def in_profile(catalogue, profile):
     """Return the names of the services of a profile."""
     return [name for name, one in catalogue.items() if profile in one.get("profiles", PROFILES)]
+
+
+def _named(wishes):
+    return {*wishes["services"], *wishes["extra_services"]} - set(wishes["excluded_services"])
 
 
 def _select(catalogue, wishes, problems):
@@ -506,7 +519,7 @@ def _judge(catalogue, wishes, names, problems):
                 option="image_server_ocr_service",
             )
         )
-    elif need and "ocr-clouds-preprocessor" in names and not wishes["ocr"][need]:
+    elif need and OCR in names and not wishes["ocr"][need]:
         problems.append(
             _problem(
                 "The OCR service needs a key",
@@ -514,6 +527,16 @@ def _judge(catalogue, wishes, names, problems):
                 f"no {need}",
                 "a value",
                 need,
+            )
+        )
+    elif not service and OCR in _close(catalogue, _named(wishes), wishes["enforce_dependencies"])[0]:
+        problems.append(
+            _problem(
+                "A service that was asked for by name fails each request without an OCR service",
+                OCR,
+                "none",
+                ", ".join(OCR_NEEDS),
+                "image_server_ocr_service",
             )
         )
     path = wishes["path"]

@@ -16,7 +16,11 @@ ROLE = Path(__file__).resolve().parents[3] / "roles" / "image_server"
 KEYS = {"image_server_llm_api_key": "sk-secret", "image_server_llm_url": "https://llm.test/v1",
         "image_server_llm_model": "some-model"}  # fmt: skip
 CHOSEN = {"image_server_image_tag": "2026-05-01", **KEYS}
-FLEET = {"fleet_domain": "lab.test", "inventory_hostname": "manager1"}
+FLEET = {
+    "fleet_domain": "lab.test",
+    "fleet_credentials_dir": "/nowhere/credentials",
+    "inventory_hostname": "manager1",
+}
 GROUPS = {"managers": ["manager1"], "workers": ["worker1", "worker2"], "gpu": [], "all": ["manager1"]}
 
 _LOADER = DataLoader()

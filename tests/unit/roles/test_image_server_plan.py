@@ -13,10 +13,12 @@ from ansible_collections.gpufleet.swarm.plugins.module_utils import _image_serve
 from tests.unit.roles.image_server_stack import CATALOGUE
 
 LLM = {name for name, one in CATALOGUE.items() if "llm" in one.get("needs", ())}
+OCR = {"ocr-clouds-preprocessor", "ocr-handler"}
 LLM_OPTIONS = ("image_server_llm_api_key", "image_server_llm_url", "image_server_llm_model")
 OCR_OPTIONS = (
     "image_server_azure_api_key", "image_server_freeocr_api_key", "image_server_google_vision_credentials",
 )  # fmt: skip
+FREE_OCR = {"ocr_service": "FREE_OCR", "ocr": dict.fromkeys(OCR_OPTIONS, True)}
 
 
 def wishes(**given):
@@ -29,7 +31,7 @@ def wishes(**given):
         "environment": {}, "memory_limits": {}, "replicas": {"supercollider": 2}, "path": "",
         "website_dir": "", "website_report": False, "node": "a", "placement": {}, "nodes": ["a", "b", "c"],
         "gpu": False, "gpu_hosts": [], "gpu_claims": {}, "gpu_cards": [], "env_problems": [],
-        **given,
+        "lacking": {}, **given,
     }  # fmt: skip
 
 
@@ -104,7 +106,7 @@ def test_any_choice_is_closed():
     source = random.Random(41)
     for _number in range(300):
         services = source.sample(sorted(CATALOGUE), source.randint(1, 12))
-        names = chosen(services=services)
+        names = chosen(services=services, **FREE_OCR)
         assert {*services, "orchestrator", "memcached"} <= names
         for name in names:
             one = CATALOGUE[name]
@@ -171,6 +173,13 @@ REFUSED = {
         {"services": ["ocr-handler"], "ocr_service": "GOOGLE_VISION"},
         ["image_server_google_vision_credentials"],
     ),
+    "OCR by nobody": (
+        {"extra_services": ["ocr-handler"]}, ["by name", "AZURE_OCR, ", "set image_server_ocr_service"],
+    ),
+    "a file that is not there": (
+        {"lacking": {"image_server_env_files": ["/nowhere/.env"]}},
+        ["found /nowhere/.env", "set image_server_env_files"],
+    ),
     "another OCR": ({"ocr_service": "READ_AZURE"}, ["AZURE_READ", "image_server_ocr_service"]),
     "no tag": ({"image_tag": ""}, ["latest (production ready)", "image_server_image_tag"]),
     "no tag that it can be": ({"image_tag": "a b"}, ["found a b", "image_server_image_tag"]),
@@ -212,6 +221,11 @@ def test_it_is_refused_with_the_option_to_set(case):
 
 def test_all_problems_are_told_at_once():
     assert len(plan(image_tag="", node="z", ocr_service="x", path="x")["problems"]) == 4
+
+
+def test_a_profile_may_have_ocr_that_nobody_does():
+    assert chosen(profile="default") >= OCR
+    assert chosen(services=[*OCR], **FREE_OCR) >= OCR
 
 
 # Cards

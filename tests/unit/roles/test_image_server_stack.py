@@ -639,6 +639,28 @@ def test_env_files(tmp_path):
     }  # fmt: skip
 
 
+def test_files_that_are_not_there_are_refused_by_their_options(tmp_path):
+    (tmp_path / "there").write_text("")
+    there, gone = str(tmp_path / "there"), str(tmp_path / "gone")
+    options = {
+        "image_server_env_files": [there, gone], "image_server_google_vision_credentials": gone,
+        "image_server_website_dir": "/srv/www", "image_server_website_config": gone,
+        "image_server_website_passwords": {"users": there, "others": "not/absolute"},
+    }  # fmt: skip
+    assert Rendered(options).value("__image_server_lacking") == {
+        "image_server_env_files": [gone],
+        "image_server_google_vision_credentials": [gone],
+        "image_server_website_config": [gone],
+        "image_server_website_passwords": ["not/absolute"],
+    }
+    told = " ".join(Rendered(options).plan["problems"])
+    assert told.count(gone) == 3 and "set image_server_website_passwords" in told
+    # Without the website nobody reads its files.
+    without = Rendered({**options, "image_server_website_dir": ""}).value("__image_server_lacking")
+    assert set(without) == {"image_server_env_files", "image_server_google_vision_credentials"}
+    assert Rendered().value("__image_server_lacking") == {"image_server_env_files": []}
+
+
 # The page
 
 
@@ -678,6 +700,26 @@ def test_the_table_of_options_and_their_tests_is_true():
             assert test in sources, f"{option}: there is no {test}"
             names = rf"\b({option}|{option.removeprefix('image_server_')})\b"
             assert re.search(names, sources[test]), f"{test} says nothing of {option}"
+
+
+# What an operator chooses today: Compose variables, env files and those of services.
+TODAY = [
+    "COMPOSE_PROFILES", "COMPOSE_FILE", "REGISTRY_TAG", "DOCKER_GID", "PII_LOGGING_ENABLED",
+    "PARALLEL_PREPROCESSORS", "STORE_IMAGE_DATA", "MEMCACHE_SERVERS", "PREPROCESSOR_TIMEOUT",
+    "CACHE_OVERRIDE", "MAX_BODY", "MAX_GRAPHIC_DIMENSION", "TORCH_DEVICE", "WARMUP_ENABLED",
+    "YOLO_MODEL_PATH", "CONF_THRESHOLD", "SAM_MODEL_PATH", "MAX_TOKEN_LIMIT", "BUFFER_TOKENS",
+    "HISTORY_EXPIRY", "FOLLOWUP_PROMPT_OVERRIDE", "SERVERS", "NOMINATIM_SERVER",
+    "NOMINATIM_FALLBACK_SERVER", "MOTD", "SERVER_URL", "SERVER_NAME", "LOG_LEVEL", "GOOGLE_PLACES_KEY",
+    "LLM_API_KEY", "LLM_URL", "LLM_MODEL", "AZURE_API_KEY", "FREEOCR_API_KEY",
+    "GOOGLE_APPLICATION_CREDENTIALS", "CLOUD_SERVICE",
+]  # fmt: skip
+
+
+def test_every_name_of_todays_deployment_is_answered():
+    described = (ROLE / "meta" / "argument_specs.yml").read_text()
+    today = PAGE.read_text().partition("\n## From your current deployment\n")[2].partition("\n## ")[0]
+    for name in TODAY:
+        assert f"C({name})" in described or f"`{name}`" in today, name
 
 
 def test_the_services_on_the_page_are_those_of_the_catalogue():

@@ -162,14 +162,16 @@ def results(fleet):
                 "discover_api_data_node": MANAGER,
                 "tunnels_links": [],
                 "discover_api_hugging_face_hub_token": "",
+                "discover_api_env_files": ["/nowhere/.env.prod"],
             },
             [
+                "discover_api_env_files: found /nowhere/.env.prod",
                 "discover_api_device_nb: found 1 and no card, as manager1 is not in the group gpu",
                 "discover_api_models: found vectorization/models/checkpoint0045.pth as private and no token",
             ],
         ),
     ],
-    ids=["an unknown app", "a front that is not there", "no card, and no token"],
+    ids=["an unknown app", "a front that is not there", "no card, no token, no file"],
 )
 def test_what_cannot_work_is_refused_before_anything_is_changed(fleet, wrong, words):
     run = fleet.site(fails=True, **wrong)
@@ -405,10 +407,13 @@ def test_another_port_is_taken_over(fleet):
 
 
 def test_it_comes_back_after_the_node_was_restarted(fleet, results):
+    fleet.start("clustering", seconds=600)
+    waiting = fleet.start("clustering")
     subprocess.run(["docker", "restart", "--time", "5", f"gpufleet-{fleet.lab}-{NODE}"], check=True)
     began = time.monotonic()
     fleet.until_up(300)
     print(f"the API answered on the front {time.monotonic() - began:.0f} s after its node was restarted")
+    fleet.until_done("clustering", waiting)
     for prefix, number in results.items():
         assert number in fleet.result(prefix, number)
     run = fleet.site()
@@ -440,12 +445,14 @@ def test_it_is_removed_alone_and_its_data_stay(fleet, results):
 
 def test_the_files_of_an_earlier_deployment_give_the_options(fleet):
     folder = Path(fleet.folder)
-    (folder / ".env.prod").write_text('TARGET="prod"\nINSTALLED_APPS=vectorization\n', encoding="utf-8")
+    text = 'TARGET="prod"\nINSTALLED_APPS=vectorization\nCONTAINER_HOST=0.0.0.0\n'
+    (folder / ".env.prod").write_text(text, encoding="utf-8")
     (folder / "docker.env").write_text(f"DATA_FOLDER={DATA}/\nDEVICE_NB=0 # the first\n", encoding="utf-8")
     for name in ("discover_api_installed_apps", "discover_api_device_nb"):
         del fleet.options[name]
     files = [str(folder / name) for name in (".env.prod", "docker.env")]
-    fleet.site("--tags", "systems", discover_api_env_files=files)
+    run = fleet.site("--tags", "systems", discover_api_env_files=files)
+    assert "Not taken over from discover_api_env_files: CONTAINER_HOST, TARGET." in run.output
     assert fleet.get("/vectorization/qsizes")["queues"] == {"queue4": 0}
     assert "INSTALLED_APPS=vectorization" in fleet.inside("cat /home/aikonapi/api/.env")
     cards = fleet.on(NODE, "nvidia-smi -L").splitlines()

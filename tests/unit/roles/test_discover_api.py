@@ -415,10 +415,28 @@ def test_the_files_of_a_deployment_give_the_defaults(tmp_path):
     }
 
 
+def test_names_of_the_files_that_do_not_count_are_told(tmp_path):
+    (tmp_path / "env").write_text(
+        "TARGET=prod\nCONTAINER_HOST=0.0.0.0\nINSTALED_APPS=regions\nAPI_PORT=8001\n", encoding="utf-8"
+    )
+    role = Role(discover_api_env_files=[str(tmp_path / "env")])
+    assert role.value("_discover_api_env_left") == ["CONTAINER_HOST", "INSTALED_APPS", "TARGET"]
+    # Taking that one over would open the API to everybody.
+    assert role.value("discover_api_container_host") == "127.0.0.1"
+    defaults = (ROLE / "defaults" / "main.yml").read_text(encoding="utf-8")
+    read = set(re.findall(r"_discover_api_env\.([A-Z_]+)", defaults))
+    assert read == set(role.value("_discover_api_env_read"))
+    assert Role().value("_discover_api_env_left") == []
+
+
 # Refused
 
 PRIVATE = [{"path": "regions/models/a.pt", "url": "https://x/a.pt", "private": True}]
 REFUSED = {
+    "files that are not there": (
+        {"discover_api_env_files": ["/nowhere/.env"]},
+        "discover_api_env_files: found /nowhere/.env",
+    ),
     "an unknown app": (
         {"discover_api_installed_apps": ["regions", "nonsense"]},
         "discover_api_installed_apps",

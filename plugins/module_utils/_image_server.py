@@ -21,9 +21,11 @@ BASE = ("orchestrator", "memcached")  # nothing works without them
 BOUND = ("preprocessor", "handler")  # found by the orchestrator on its own node only
 # Two containers of the others would be asked twice, or forget what the other one was told.
 SCALABLE = ("supercollider", "espnet-tts", "espnet-tts-fr", "multilang-support", "tat")
-WEBSITE, REPORT = "website", "goaccess"  # not in the catalogue: they come from overlays
+# Not in the catalogue: the first two come from overlays, the third is this role's.
+WEBSITE, REPORT, PROXY = "website", "goaccess", "socket-proxy"
 ANY = "any"
 CLAIMS = ("none", "shared", "exclusive")
+CARD = re.compile(r"(GPU|MIG)-[0-9A-Fa-f-]+")
 TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 OCR_NEEDS = {
     "AZURE_OCR": "image_server_azure_api_key",
@@ -124,6 +126,7 @@ def plan(catalogue, wishes):
     problems = list(wishes["env_problems"])
     problems += _lacking(wishes)
     problems += _unknown(catalogue, wishes)
+    problems += _misshapen(wishes)
     if problems:
         return {"services": {}, "places": {}, "added": {}, "left_out": {}, "problems": problems}
     chosen, added, left_out = _select(catalogue, wishes, problems)
@@ -160,28 +163,11 @@ def _lacking(wishes):
 
 def _unknown(catalogue, wishes):
     """Yield a problem for each service that no service is called."""
+    single = ("services", "extra_services", "excluded_services", "image_tags", "replicas", "gpu_claims")
     known = {
-        **dict.fromkeys(
-            (
-                "services",
-                "extra_services",
-                "excluded_services",
-                "image_tags",
-                "images",
-                "environment",
-                "memory_limits",
-                "replicas",
-                "gpu_claims",
-            ),
-            set(catalogue),
-        ),
-        "placement": {*catalogue, WEBSITE},
-    }
-    known["images"] = known["environment"] = known["memory_limits"] = {
-        *catalogue,
-        WEBSITE,
-        REPORT,
-        "socket-proxy",
+        **dict.fromkeys(single, set(catalogue)),
+        **dict.fromkeys(("images", "memory_limits"), {*catalogue, WEBSITE, REPORT, PROXY}),
+        **dict.fromkeys(("environment", "placement"), {*catalogue, WEBSITE}),
     }
     for option, names in known.items():
         for name in wishes[option]:
@@ -199,6 +185,33 @@ def _unknown(catalogue, wishes):
             wanted=", ".join(PROFILES),
             option="image_server_profile",
         )
+
+
+def _misshapen(wishes):
+    """Yield a problem for each service whose entry in an option is of another kind than it has to be."""
+    for option in ("replicas", "memory_limits"):
+        for name, value in wishes[option].items():
+            if not _counts(value):
+                yield _of_another_kind(option, name, value, "a number from 1 on")
+    for option in ("environment", "gpu_claims"):
+        for name, value in wishes[option].items():
+            if not isinstance(value, dict):
+                # Not the value, in which a secret may be.
+                yield _of_another_kind(option, name, type(value).__name__, "a dictionary")
+
+
+def _of_another_kind(option, name, found, wanted):
+    return _problem(
+        "A service has something else in an option than it takes",
+        name,
+        found,
+        wanted,
+        f"image_server_{option}",
+    )
+
+
+def _counts(value):
+    return str(value).isdecimal() and int(value) > 0
 
 
 def _closest(name, names):
@@ -395,6 +408,20 @@ def _cards(catalogue, wishes, names, hosts, problems):
                 option="image_server_gpu_cards",
             )
         )
+    named = [("image_server_gpu_cards", card) for card in wishes["gpu_cards"]]
+    for name, wish in wishes["gpu_claims"].items():
+        if isinstance(wish.get("cards"), list):
+            named += [(f"image_server_gpu_claims.{name}.cards", card) for card in wish["cards"]]
+    for option, card in named:
+        if not CARD.fullmatch(str(card)):
+            problems.append(
+                _problem(
+                    "A card is not named by its UUID",
+                    found=card,
+                    wanted="one of nvidia-smi -L",
+                    option=option,
+                )
+            )
     cards = {}
     for name, wish in wishes["gpu_claims"].items():
         if wish.get("claim", "shared") not in CLAIMS or set(wish) - {"claim", "cards", "kind", "memory"}:

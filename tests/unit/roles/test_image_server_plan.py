@@ -151,6 +151,23 @@ REFUSED = {
     "an unknown name of a place": ({"placement": {"x": "a"}}, ["image_server_placement"]),
     "an unknown name of a number": ({"replicas": {"x": 1}}, ["image_server_replicas"]),
     "an unknown name of a claim": ({"gpu_claims": {"x": {}}}, ["image_server_gpu_claims"]),
+    "variables of who takes none": ({"environment": {"goaccess": {}}}, ["image_server_environment"]),
+    "a number in words": (
+        {"replicas": {"supercollider": "two"}}, ["(supercollider): found two", "image_server_replicas"],
+    ),
+    "nobody to make sounds": ({"replicas": {"supercollider": 0}}, ["found 0", "image_server_replicas"]),
+    "a limit with a unit": ({"memory_limits": {"tat": "1g"}}, ["found 1g", "image_server_memory_limits"]),
+    "variables in a list": ({"environment": {"tat": ["A=1"]}}, ["found list", "image_server_environment"]),
+    "a claim in a word": (
+        {"gpu_claims": {"espnet-tts": "none"}}, ["wanted a dictionary", "image_server_gpu_claims"],
+    ),
+    "a card by its number": (
+        {"gpu": True, "gpu_hosts": ["a"], "gpu_cards": [1]}, ["found 1", "set image_server_gpu_cards"],
+    ),
+    "a card of a claim by its number": (
+        {"gpu": True, "gpu_hosts": ["a"], "gpu_claims": {"espnet-tts": {"cards": ["0"]}}},
+        ["nvidia-smi -L", "set image_server_gpu_claims.espnet-tts.cards"],
+    ),
     "the heart excluded": ({"excluded_services": ["memcached"]}, ["memcached", "excluded"]),
     "something required excluded": (
         {"excluded_services": ["object-grouping"]},

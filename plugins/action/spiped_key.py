@@ -5,28 +5,18 @@
 from __future__ import annotations
 
 import base64
-import os
 
-from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.gpufleet.swarm.plugins.module_utils import _spiped
 from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import FleetError
+from ansible_collections.gpufleet.swarm.plugins.plugin_utils import vault
 
 
 def read_key(loader, path):
     """Return the content of a key on the controller, decrypted if need be, or None; refuse what is no key."""
-    if not os.path.exists(path):
-        return None
-    try:
-        real = loader.get_real_file(path)
-        try:
-            with open(real, "rb") as file:
-                content = file.read()
-        finally:
-            loader.cleanup_tmp_file(real)
-    except (AnsibleError, OSError) as error:
-        raise FleetError("Cannot read a key on the controller", path, cause=error) from error
-    _spiped.check(content, path)
+    content = vault.read(loader, path)
+    if content is not None:
+        _spiped.check(content, path)
     return content
 
 

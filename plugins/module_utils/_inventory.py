@@ -40,6 +40,11 @@ class Unresolved:
     def __init__(self, reason):
         self.reason = reason
 
+    @property
+    def sealed(self):
+        """Tell whether it is made from what Ansible Vault cannot open, in the words of ansible-core 2.19."""
+        return "undecryptable" in self.reason
+
 
 def find_problems(groups, variables, specs, reject):
     """Return the problems of an inventory.
@@ -293,16 +298,18 @@ def label_problems(fleet):
 
 
 def variable_problems(fleet, reject):
-    """Yield variables that look like ours and are not, then those whose value their role would refuse."""
+    """Yield variables that look like ours and are not, those that Vault keeps closed, then refused values."""
     ignored = set()
     for values in fleet.variables.values():
         names = values.get("fleet_ignored_variables")
         ignored |= set(names) if isinstance(names, (list, tuple)) else set()
     prefixes = tuple(f"{role}_" for role in fleet.specs)
-    unknown, refused = {}, {}
+    unknown, sealed, refused = {}, {}, {}
     for host in fleet.hosts:
         for name, value in fleet.variables.get(host, {}).items():
-            if name in fleet.options:
+            if isinstance(value, Unresolved) and value.sealed:
+                sealed.setdefault(name, []).append(host)
+            elif name in fleet.options:
                 reason = None if isinstance(value, Unresolved) else reject(name, fleet.options[name], value)
                 if reason:
                     refused.setdefault((name, reason), []).append(host)
@@ -313,6 +320,10 @@ def variable_problems(fleet, reject):
         yield FleetError("The variable is not known to any role", listing(hosts), name,
                          meant or "a variable that some role has",
                          "the right name, or fleet_ignored_variables")
+    for name, hosts in sorted(sealed.items()):
+        yield FleetError("The variable cannot be read", listing(hosts),
+                         f"{name}, encrypted by Ansible Vault", "the password it was encrypted with",
+                         "--vault-password-file, --vault-id, or vault_password_file of ansible.cfg")
     for (name, reason), hosts in sorted(refused.items()):
         yield FleetError("The variable has a value its role does not take", listing(hosts), option=name,
                          cause=reason)

@@ -353,7 +353,7 @@ class Host:
             "firewall": self.firewall_step(),
             "restart": [link.name for link in self.links if not self.runs(link)],
             "gone": self.gone,
-            "stop": [name for name in self.gone if self.exists(running_path(name))],
+            "stop": [name for name in self.gone if self.may_run(name)],
             "remove": self.superfluous(),
             "waits": self.waits(),
         }
@@ -470,6 +470,11 @@ class Host:
         """Return whether the end runs with these options: the copy it made at its start equals them."""
         text, _mode = self.wanted_files()[options_path(link.name)]
         return self.holds(running_path(link.name), text)
+
+    def may_run(self, name):
+        """Return whether systemd may run an end, or try to: while that fails it has no running_path."""
+        tried = self.exists(options_path(name)) and self.exists(f"{UNITS}/{UNIT}")
+        return tried or self.exists(running_path(name))
 
     def ours(self, socket):
         """Return whether a listening socket may be one of our ends."""

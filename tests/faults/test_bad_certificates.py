@@ -9,6 +9,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from ansible.parsing.vault import VaultLib, VaultSecret
 
 from tests.integration.authorities import Signed
 
@@ -70,6 +71,20 @@ def test_files_that_cannot_be_served(fleet, tmp_path, chain, key, told):
         told = told.replace(word, str(path))
     variables = {f"certificates_files_{word.lower()}": str(path) for word, path in files.items()}
     assert told in refusal(fleet, certificates_mode="files", **variables)
+    assert not (fleet.folder / "credentials").exists()
+
+
+def test_a_key_that_vault_keeps_closed(fleet, tmp_path):
+    files = {"chain": tmp_path / "chain.pem", "key": tmp_path / "key.pem"}
+    files["chain"].write_text(LEAF.pem + BETWEEN.pem)
+    lost = VaultLib([("default", VaultSecret(b"a word that was lost"))])
+    files["key"].write_bytes(lost.encrypt(LEAF.key_pem()))
+    variables = {f"certificates_files_{word}": str(path) for word, path in files.items()}
+    assert (
+        f"Cannot read a secret ({files['key']}): found a file encrypted by Ansible Vault, and no Vault "
+        "password, wanted the password it was encrypted with, set --vault-password-file, --vault-id, or "
+        "vault_password_file of ansible.cfg."
+    ) in refusal(fleet, certificates_mode="files", **variables)
     assert not (fleet.folder / "credentials").exists()
 
 

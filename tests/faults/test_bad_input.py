@@ -4,9 +4,11 @@
 """Bad input is refused in words that say what to set, before any host is changed."""
 from __future__ import annotations
 
+import json
 import textwrap
 
 import pytest
+from ansible.parsing.vault import VaultLib, VaultSecret
 
 pytestmark = pytest.mark.usefixtures("unchanged")
 
@@ -50,6 +52,81 @@ def test_misspelt_variable(fleet):
         "1. The variable is not known to any role (manager1, worker1): found docker_registry_mirror, "
         "wanted docker_registry_mirrors, set the right name, or fleet_ignored_variables."
     ) in refusal(fleet, "site.yml", "--extra-vars", "docker_registry_mirror=registry.example.org")
+
+
+TUNNEL = {"name": "api", "from": "manager1", "listen": 5001, "to": "worker1", "wire": 8080, "target": 5001}
+
+
+@pytest.mark.parametrize(
+    ("links", "told"),
+    [
+        (
+            [{**TUNNEL, "to": "worker2"}],
+            "The tunnel ends at a host that is not in the inventory (tunnel api): found to worker2, "
+            "wanted worker1, set to in tunnels_links.",
+        ),
+        (
+            [TUNNEL, {**TUNNEL, "name": "second", "wire": 8081}],
+            "Two ends of tunnels use one port (manager1): found listen [127.0.0.1]:5001 of tunnel api, "
+            "listen [127.0.0.1]:5001 of tunnel second, wanted a port of its own for each, "
+            "set listen or wire in tunnels_links.",
+        ),
+    ],
+    ids=["no such host", "a port twice"],
+)
+def test_tunnels_that_cannot_be(fleet, links, told):
+    assert f"The inventory has 1 problem; no host was contacted. 1. {told}" in refusal(
+        fleet, "site.yml", "--extra-vars", json.dumps({"tunnels_links": links})
+    )
+    assert not (fleet.folder / "credentials").exists()
+
+
+SEALED = (
+    "found a file encrypted by Ansible Vault, and no Vault password, "
+    "wanted the password it was encrypted with, set --vault-password-file, --vault-id, or "
+    "vault_password_file of ansible.cfg."
+)
+
+
+def seal(content: bytes) -> bytes:
+    """Return it as Ansible Vault encrypts it with a password that nobody knows here."""
+    return VaultLib([("default", VaultSecret(b"a word that was lost"))]).encrypt(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (
+            bytes(range(31)),
+            "Cannot use a spiped key (KEY): found 31 bytes, wanted 32 random bytes, "
+            "set the right file in its place, or remove it to have a new key made.",
+        ),
+        (seal(bytes(range(32))), f"Cannot read a secret (KEY): {SEALED}"),
+    ],
+    ids=["31 bytes", "sealed"],
+)
+def test_keys_of_tunnels_that_cannot_be_used(fleet, content, told):
+    path = fleet.folder / "credentials" / "tunnels" / "api.key"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    told = told.replace("KEY", str(path))
+    assert f"The inventory has 1 problem; no host was contacted. 1. {told}" in refusal(
+        fleet, "site.yml", "--extra-vars", json.dumps({"tunnels_links": [TUNNEL]})
+    )
+    assert path.read_bytes() == content
+
+
+def test_a_variable_that_vault_keeps_closed(fleet):
+    text = textwrap.indent(seal(b"s3cret").decode(), "    ")
+    (fleet.folder / "group_vars" / "managers.yml").write_text(
+        f"certificates_acme_dns_settings:\n  TOKEN: !vault |\n{text}", encoding="utf-8"
+    )
+    assert (
+        "The inventory has 1 problem; no host was contacted. "
+        "1. The variable cannot be read (manager1): found certificates_acme_dns_settings, "
+        "encrypted by Ansible Vault, wanted the password it was encrypted with, "
+        "set --vault-password-file, --vault-id, or vault_password_file of ansible.cfg."
+    ) in refusal(fleet)
 
 
 MALFORMED = {

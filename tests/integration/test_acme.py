@@ -191,6 +191,12 @@ def told_by(*words, **variables):
     return " ".join(output.split())
 
 
+def settled(**variables):
+    """See that the part about certificates changes nothing, and that a dry run says so."""
+    unchanged("--tags", "certificates", **variables)
+    unchanged("--tags", "certificates", "--check", **variables)
+
+
 def issuer_of(certificate):
     return certificate.issuer.rfc4514_string()
 
@@ -236,6 +242,8 @@ def test_http_01_without_a_refused_connection(acme):
 
 def test_a_second_run_changes_nothing(acme):
     unchanged(**acme.variables())
+    unchanged("--check", **acme.variables())
+    settled(**acme.variables())
     assert acme.asked("live") == 1
 
 
@@ -267,7 +275,7 @@ def test_the_timer_renews_without_a_human_and_without_a_refused_connection(acme)
     assert {host: traefik(host) for host in NODES} == tasks
     assert acme.asked("trial") == 1, "settings that were tried once are not tried again"
     certificates(**acme.variables())
-    unchanged("--tags", "certificates", **acme.variables())
+    settled(**acme.variables())
 
 
 def test_a_server_that_is_away_leaves_the_old_certificate_and_the_run_says_so(acme):
@@ -286,14 +294,33 @@ def test_a_server_that_is_away_leaves_the_old_certificate_and_the_run_says_so(ac
     assert code != 0 and "The last renewal failed at" in told
 
 
-def test_a_server_that_was_set_up_anew_gets_the_account_again(acme):
+@pytest.fixture
+def firewall(acme):
+    """Close what nobody needs on both nodes, with nothing declared; open it all again afterwards."""
+    def keep(state):
+        told = f"{{{{ '{state}' if inventory_hostname in {list(NODES)} else 'keep' }}}}"
+        return site("--tags", "firewall", **acme.variables(firewall_state=told))
+
+    assert min(keep("present")[host] for host in NODES) > 0
+    yield
+    keep("absent")
+
+
+@pytest.mark.usefixtures("firewall")
+def test_behind_the_firewall_a_server_that_was_set_up_anew_gets_the_account_again(acme):
+    # Nothing listens until there is a challenge: whom the firewall lets in is refused, others get no answer.
+    ask = f"curl -s --connect-timeout 3 http://{address(ISSUER)}:8402; echo $?"
+    assert (shell(OTHER, ask), shell(FRONT, ask)) == (["7"], ["28"])
+    status = f"curl -s -o /dev/null -w '%{{http_code}}' -H 'Host: {domain()}'"
+    for host in NODES:
+        assert shell(FRONT, f"{status} http://{address(host)}/.well-known/acme-challenge/x") == ["502"]
     before = wait_for_one(acme.bundle, None)
     acme.start("live")
     with Clients(NODES, acme.bundle, "a renewal by a server that had lost the account"):
         certificates(**acme.variables(certificates_renew_before_days=ALWAYS))
         wait_for_one(acme.bundle, before)
     certificates(**acme.variables())
-    unchanged("--tags", "certificates", **acme.variables())
+    settled(**acme.variables())
 
 
 def test_dns_01_with_a_wildcard(acme):
@@ -309,7 +336,7 @@ def test_dns_01_with_a_wildcard(acme):
     assert modes == ["600 root", "700 root"]
     for host in NODES:
         assert shell(host, "ls /etc/gpufleet/ingress/acme.yml || true") != ["/etc/gpufleet/ingress/acme.yml"]
-    unchanged("--tags", "certificates", **acme.by_dns())
+    settled(**acme.by_dns())
 
 
 def test_a_node_that_has_lost_its_certificate_gets_it_again(acme):
@@ -317,7 +344,7 @@ def test_a_node_that_has_lost_its_certificate_gets_it_again(acme):
     shell(OTHER, "rm -r /etc/gpufleet/ingress/*")
     certificates(**acme.by_dns())
     wait_until_served(OTHER, before, authorities=acme.bundle)
-    unchanged("--tags", "certificates", **acme.by_dns())
+    settled(**acme.by_dns())
 
 
 def test_files_after_acme_without_a_refused_connection(acme):
@@ -337,7 +364,7 @@ def test_files_after_acme_without_a_refused_connection(acme):
         certificates(**files)
         for host in NODES:
             wait_until_served(host, leaf.certificate, authorities=acme.bundle)
-    unchanged("--tags", "certificates", **files)
+    settled(**files)
     play("playbooks/verify.yml", fleet_systems=[], **files)
     assert shell(ISSUER, "ls /etc/systemd/system | grep gpufleet-acme; ls -d /etc/gpufleet/acme "
                          "/usr/local/sbin/gpufleet-acme 2>/dev/null; docker secret ls -q; "

@@ -562,6 +562,17 @@ def test_an_end_that_cannot_be_reached_is_told(fleet):
 
 
 def test_a_tunnel_that_is_taken_out_goes(fleet):
+    # One end fails for now, and systemd tries it again every second.
+    fleet.on(
+        FRONT,
+        "sed -i s/^TUNNEL_MODE=.*/TUNNEL_MODE=-x/ /etc/gpufleet/tunnels/named.conf; "
+        "systemctl kill -s KILL gpufleet-tunnel@named",
+    )
+    fleet.on(
+        FRONT,
+        "for i in $(seq 100); do systemctl show -P SubState gpufleet-tunnel@named | "
+        "grep -q auto-restart && exit; sleep 0.1; done; exit 1",
+    )
     run = fleet.play(links=[API])
     assert all(run.changed().values())
     for host in HOSTS:

@@ -143,6 +143,8 @@ def lego(settings, directory, folder):
 
 def reason(said):
     """Return what of lego's output says why it failed, without time stamps and on one line."""
+    # A panic of lego ends with the way to it, of which the first line alone says why.
+    said = said.partition("\ngoroutine ")[0]
     lines = [re.sub(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d ", "", line).strip() for line in said.splitlines()]
     lines = [line for line in lines if line and not line.startswith("[INFO]")]
     starts = [at for at, line in enumerate(lines) if line.lower().startswith(("could not", "error"))]

@@ -131,6 +131,26 @@ def test_when_it_is_due(acme, settings, issued, reasons):
     assert acme.due({**SETTINGS, **settings}, there, NOW) == reasons
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("2026/11/30 20:17:38 [INFO] acme: Registering account\n"
+         "2026/11/30 20:17:39 Could not obtain certificates:\n\terror: one or more had a problem:\n"
+         "[lab.test] acme: error: 403\n",
+         "Could not obtain certificates: error: one or more had a problem: [lab.test] acme: error: 403"),
+        ("2026/11/30 20:17:38 No key found for account a@b.c.\nan end without a known beginning\n",
+         "an end without a known beginning"),
+        ("2026/11/30 20:17:38 Saved key to a.key\npanic: error creating x509 cert pool\n\n"
+         "goroutine 1 [running]:\nmain.main()\n\tgithub.com/go-acme/lego/cmd/lego/main.go:42 +0x1df\n",
+         "panic: error creating x509 cert pool"),
+        ("", ""),
+    ],
+    ids=["refused", "unknown", "panic", "silent"],
+)  # fmt: skip
+def test_why_the_client_failed(acme, said, told):
+    assert acme.reason(said) == told
+
+
 def test_the_trial_comes_first_and_once(acme, machine):
     there = machine()
     first = acme.work(SETTINGS, None, NOW, again=False)

@@ -247,6 +247,16 @@ def test_a_template_that_needs_a_running_play_is_left_to_its_role():
     assert [problem.what for problem in problems] == ["The fleet has no domain"]
 
 
+def test_a_variable_that_vault_keeps_closed():
+    # As ansible-core 2.19 says it, of a variable and of what is made from one.
+    closed = Unresolved("Error rendering template: Attempt to use undecryptable variable: Decryption failed.")
+    assert [str(problem) for problem in find(variables=everywhere(linto_state=closed))] == [
+        "The variable cannot be read (m1, w1, w2): found linto_state, encrypted by Ansible Vault, wanted the "
+        "password it was encrypted with, set --vault-password-file, --vault-id, or vault_password_file of "
+        "ansible.cfg."
+    ]
+
+
 def test_many_hosts_are_not_all_named():
     assert _inventory.listing(["a", "b", "c", "d"]) == "a, b, c, d"
     assert _inventory.listing(["a", "b", "c", "d", "e", "f"]) == "a, b, c, d and 2 more"

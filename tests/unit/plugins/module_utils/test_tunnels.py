@@ -394,6 +394,15 @@ def test_one_of_two_tunnels_goes():
     assert "8081" not in next(file["content"] for file in plan["files"] if file["path"] == _tunnels.RULES)
 
 
+def test_a_tunnel_that_fails_again_and_again_is_stopped_before_it_goes():
+    files = settled("m1")
+    del files[RUNNING]
+    assert host("m1", links=(), gone=["api"], files=files).plan()["stop"] == ["api"]
+    # Without its unit, systemd knows of none to stop.
+    del files[f"{_tunnels.UNITS}/{_tunnels.UNIT}"]
+    assert host("m1", links=(), gone=["api"], files=files).plan()["stop"] == []
+
+
 def test_with_the_last_tunnel_everything_goes():
     files = settled("m1")
     plan = host("m1", links=(), gone=["api"], files=files).plan()

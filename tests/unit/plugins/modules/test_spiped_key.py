@@ -190,8 +190,13 @@ def test_a_key_that_vault_has_encrypted(tmp_path):
     path, secret = tmp_path / "api.key", [("default", VaultSecret(b"secret"))]
     path.write_bytes(VaultLib(secret).encrypt(KEY))
     loader = DataLoader()
-    with pytest.raises(FleetError, match="Cannot read a key on the controller"):
+    with pytest.raises(FleetError) as told:
         spiped_key_action.read_key(loader, str(path))
+    assert str(told.value) == (
+        f"Cannot read a secret ({path}): found a file encrypted by Ansible Vault, and no Vault password, "
+        "wanted the password it was encrypted with, set --vault-password-file, --vault-id, or "
+        "vault_password_file of ansible.cfg."
+    )
     loader.set_vault_secrets(secret)
     assert spiped_key_action.read_key(loader, str(path)) == KEY
 

@@ -151,6 +151,14 @@ class Fleet:
         command = ["docker", "exec", "-i", f"gpufleet-{self.lab}-{host}", "sh", "-c", f"cat > '{path}'"]
         subprocess.run(command, input=text, text=True, check=True)
 
+    def carry(self, source, target, path):
+        """Carry a folder from one host to the same place on another."""
+        pack = ["docker", "exec", f"gpufleet-{self.lab}-{source}", "tar", "-C", "/", "-cf", "-"]
+        pack.append(path.lstrip("/"))
+        packed = subprocess.run(pack, capture_output=True, check=True).stdout
+        unpack = ["docker", "exec", "-i", f"gpufleet-{self.lab}-{target}", "tar", "-C", "/", "-xf", "-"]
+        subprocess.run(unpack, input=packed, check=True)
+
     def images(self, host):
         """Return the names of the images that a host has."""
         return set(self.on(host, "docker images --format '{{.Repository}}:{{.Tag}}'").split())

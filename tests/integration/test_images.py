@@ -142,6 +142,34 @@ def test_a_node_that_lost_the_image_gets_it_without_a_build(fleet, commit):
     assert "Fetch the source" not in run.names()
 
 
+# With BuildKit, which the client of Debian 12 has in itself, and that of Debian 13 in a plugin.
+CACHED = f"""FROM --platform=$BUILDPLATFORM {BASE} AS first
+ARG WHO
+RUN --mount=type=cache,target=/cache echo "hello $WHO" > /cache/who && cp /cache/who /who.txt
+FROM first AS last
+RUN echo last > /last.txt
+"""
+
+
+@pytest.mark.parametrize(("role", "has"), [("manager", "docker-buildx"), ("worker", "")])
+def test_an_image_is_built_with_buildkit_whichever_way_the_host_has_it(fleet, commit, role, has):
+    host = getattr(fleet, role)
+    if host != fleet.manager:
+        fleet.carry(fleet.manager, host, SOURCE)
+        fleet.on(host, f"docker pull -q {BASE}")
+    given = {**BUILD, "version": commit, "submodules": False, "buildkit": True, "args": {"WHO": host}}
+    given |= {"dockerfile": "docker/Cached", "files": {"docker/Cached": CACHED}}
+    task = {"images_builds": [given], "images_build_host": host, "images_nodes": [host]}
+    image = reference(fleet.play("images", task=task))
+    assert there(fleet, image) == [host]
+    assert read(fleet, host, image, "/who.txt") == f"hello {host}"
+    assert "No such file" in read(fleet, host, image, "/last.txt")
+    assert commit in fleet.on(host, f"docker inspect {image} | grep image.revision")
+    installed = "dpkg-query -W -f '${db:Status-Status} ${Package}' 'docker-buildx*' 2>/dev/null || true"
+    assert fleet.on(host, installed).removeprefix("installed ") == has
+    assert fleet.play("images", task=task).changed() == 0
+
+
 def test_a_version_that_is_not_there_is_refused(fleet, commit):
     message = build(fleet, fails=True, version="v9").message()
     assert (

@@ -55,11 +55,31 @@ S3 = {
             # botocore takes no name with an underscore, as Swarm's own names have.
             "networks": {"public": {"aliases": ["store"]}},
             "stop_grace_period": "1s",
+            # Its buckets are in memory, so it stays where no node is started anew.
+            "deploy": {"placement": {"constraints": [f"node.labels.gpufleet.host=={MANAGER}"]}},
         }
     },
     "networks": {"public": {"external": True, "name": "fleet_public"}},
 }
 MAKE_BUCKET = "import boto3; boto3.client('s3').create_bucket(Bucket='recordings')"
+# Sources as upstream's: they need BuildKit, copy the folder server, and somebody left a .env in it.
+SOURCE = "/srv/recital.git"
+DOCKERFILE = """FROM --platform=$BUILDPLATFORM crowd-recital:1.5.0 AS site
+RUN --mount=type=cache,target=/cache echo built > /cache/word && cp /cache/word /built
+FROM crowd-recital:1.5.0
+COPY --from=site /built /built
+COPY server /sources
+"""
+REPOSITORY = f"""
+set -e
+command -v git >/dev/null || apt-get update -qq
+command -v git >/dev/null || apt-get install -qq -y --no-install-recommends git >/dev/null
+export GIT_AUTHOR_NAME=it GIT_AUTHOR_EMAIL=it@lab.test GIT_COMMITTER_NAME=it GIT_COMMITTER_EMAIL=it@lab.test
+git init -q -b main /srv/recital; cd /srv/recital; mkdir server; cp /root/Dockerfile Dockerfile
+echo SECRET=of-somebody > server/.env; echo code > server/code.py
+git add .; git commit -qm one; git tag v1.6.0
+git clone -q --bare /srv/recital {SOURCE}
+"""
 LIST_BUCKET = (
     "import boto3; found = boto3.client('s3').list_objects_v2(Bucket='recordings').get('Contents', []); "
     "print(' '.join(one['Key'] for one in found))"
@@ -239,9 +259,10 @@ def test_bad_input_is_refused_with_nothing_changed(fleet):
     told, _changed = fleet.site(
         crowd_recital_dev_auto_login_user_email="a@b.org",
         crowd_recital_db_connection_str="postgres://u:word-of-secrecy@h/d",
+        crowd_recital_aws_secret_access_key="",
         fails=True,
     )
-    for option in ("dev_auto_login_user_email", "db_connection_str"):
+    for option in ("dev_auto_login_user_email", "db_connection_str", "aws_secret_access_key"):
         assert f"set crowd_recital_{option}" in " ".join(told.split())
     assert "word-of-secrecy" not in told
     assert services(fleet) == set()
@@ -380,6 +401,24 @@ def test_speakers_are_approved_once(fleet, speaker):
     assert "Set speaker_email" in told
 
 
+def test_a_dry_run_of_an_admin_command_says_what_it_would_do(fleet, speaker):
+    text = fleet.folder / "dry.txt"
+    text.write_text("Never read.\n")
+    before = fleet.sql("SELECT email, \"group\" FROM users ORDER BY email")
+    for name, given, changes in (
+        ("approve_speaker", {"speaker_email": "dry@lab.test"}, 1),
+        ("approve_speaker", {"speaker_email": "speaker@lab.test"}, 0),
+        ("make_admin", {"admin_email": "dry@lab.test"}, 1),
+        ("upload_document", {"document_path": str(text), "document_language": "yi"}, 2),
+        ("finalize_sessions", {}, 2),
+        ("dump_crowd_recital", {}, 1),
+    ):
+        assert fleet.playbook(name, "--check", **given)[1] == changes, name
+    assert fleet.sql("SELECT email, \"group\" FROM users ORDER BY email") == before
+    assert fleet.sql("SELECT count(*) FROM text_documents") == "0"
+    assert fleet.on(DATA, "ls", "/srv/crowd_recital/backup") == ""
+
+
 def test_an_account_of_google_alone_makes_no_speaker(fleet):
     # crowd_recital_disable_auto_speaker_approval is true unless it is set.
     cookie = fleet.sign_in("stranger@lab.test").partition(";")[0]
@@ -487,6 +526,10 @@ def test_known_addresses_act_for_others(fleet):
     assert fleet.ask("/api/me", **{**headers, "x-delegation-secret-key": "wrong"})[0] == 401
 
 
+def test_the_scan_finds_none_of_its_secrets(fleet):
+    assert "No secret stands open." in fleet.playbook("scan_secrets")[0]
+
+
 def test_the_password_of_the_database_is_rotated(fleet, speaker):
     before = fleet.secret("database_password")
     fleet.playbook("rotate_secret", secrets_system="crowd_recital", secrets_name="database_password")
@@ -524,6 +567,24 @@ def test_data_survives_update_new_tasks_and_a_reboot(fleet, speaker):
     fleet.until("/api/stats/totals", seconds=180)
     print(f"answered {time.monotonic() - started:.0f} s after the start of the node with the data")
     all_there()
+    assert fleet.site()[1] == 0
+
+
+def test_the_image_is_built_beside_the_data_without_what_is_secret(fleet):
+    """On Debian 12, whose client has BuildKit in itself, and no package of the plugin."""
+    subprocess.run(
+        ["docker", "exec", "-i", f"gpufleet-{fleet.lab}-{DATA}", "sh", "-c", "cat > /root/Dockerfile"],
+        input=DOCKERFILE, text=True, check=True,
+    )  # fmt: skip
+    fleet.on(DATA, script=f"({REPOSITORY}) < /dev/null")
+    fleet.values.update(crowd_recital_image="", crowd_recital_source=SOURCE, crowd_recital_version="v1.6.0")
+    fleet.site()
+    image = fleet.specification("crowd_recital_app")["TaskTemplate"]["ContainerSpec"]["Image"]
+    assert image.startswith("localhost/crowd-recital:")
+    assert fleet.inside("crowd_recital_app", "cat", "/built") == "built"
+    assert fleet.inside("crowd_recital_app", "ls", "-A", "/sources") == "code.py"
+    assert json.loads(fleet.until("/api/stats/totals"))["sessions"] >= 3
+    assert image not in fleet.on(MANAGER, "docker", "images", "--format", "{{.Repository}}:{{.Tag}}")
     assert fleet.site()[1] == 0
 
 

@@ -3,10 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Look up a user of crowd-recital, or make an admin; runs in the container of the application.
 
-    python users.py show EMAIL       python users.py admin EMAIL
+    python users.py show EMAIL
+    python users.py foretell EMAIL      says what `admin` would, and changes nothing
+    python users.py admin EMAIL
 
 Prints {"group": the group before, null for none or no user, "found": ..., "changed": ...}. Its admin client
-can do neither: the documentation of crowd-recital has SQL for it.
+can do none of it: the documentation of crowd-recital has SQL for it.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ def main() -> None:
         query = sqlalchemy.text('SELECT "group" FROM users WHERE lower(email) = lower(:email)')
         row = connection.execute(query, {"email": email}).first()
         group = row[0] if row else None
-        changed = action == "admin" and group != "admin"
-        if changed:
+        changed = action != "show" and group != "admin"
+        if changed and action == "admin":
             connection.execute(sqlalchemy.text(UPDATE if row else INSERT), {"email": email})
     print(json.dumps({"group": group, "found": row is not None, "changed": changed}))
 

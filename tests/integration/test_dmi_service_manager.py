@@ -318,7 +318,7 @@ def test_gunicorn_runs_with_one_worker_as_nobody_special(fleet):
 
 
 def test_the_configuration_is_right_and_not_for_all(fleet):
-    assert fleet.on(NODE, f"stat -c '%a %U %G' {DATA}/config.yml") == "640 root dmi"
+    assert fleet.on(NODE, f"stat -c '%a %U %G' {DATA}/config.yml") == "600 dmi dmi"
     config = yaml.safe_load(fleet.on(NODE, f"cat {DATA}/config.yml"))
     assert config["SECRET_KEY"] == (fleet.credentials / "secret_key").read_text() != "secret key"
     assert config["DMI_SM_SERVER"] == f"http://127.0.0.1:{PORT}"
@@ -453,6 +453,49 @@ def test_verify_asks_the_managers(fleet):
     run = Run(fleet.call(path))
     assert run.rc == 0, run.output
     assert fleet.ask("/api/", frm=MANAGER)[0] == 403
+
+
+def test_a_new_secret_reaches_its_users_and_nothing_else(fleet):
+    def rotate(name, **options):
+        given = {"secrets_system": "dmi_service_manager", "secrets_name": name}
+        return Run(fleet.call(ROOT / "playbooks/rotate_secret.yml", "-e", json.dumps(given), **options))
+
+    def state():
+        config = yaml.safe_load(fleet.on(NODE, f"cat {DATA}/config.yml"))
+        way = fleet.on(MANAGER, "cat /etc/gpufleet/ingress/dmi_service_manager.yml")
+        return fleet.pid(), config, way, sorted(path.name for path in fleet.credentials.iterdir())
+
+    pid, before, way, names = state()
+    refused = rotate("no_such")
+    assert refused.rc != 0 and "wanted one of secret_key, sender_key" in refused.message()
+    refused = rotate("sender_key", threads=3)
+    assert refused.rc != 0 and f"changes that are not deployed yet ({NODE})" in refused.message()
+    assert state() == (pid, before, way, names)
+    # The manager reads it at every request, so that no job ends.
+    old = (fleet.credentials / "sender_key").read_text()
+    run = rotate("sender_key")
+    assert run.rc == 0, run.output
+    new = (fleet.credentials / "sender_key").read_text()
+    assert new != old and new not in run.output
+    assert state() == (
+        pid, {**before, "GPUFLEET": {**before["GPUFLEET"], "SENDER_KEY": new}}, way.replace(old, new), names
+    )  # fmt: skip
+    fleet.until(200, lambda: fleet.secure("/api/")[0])
+    vouched = "-H 'X-Gpufleet-Sender: {}' -H 'X-Forwarded-For: 127.0.0.1'"
+    assert fleet.ask("/api/", vouched.format(old), frm=MANAGER)[0] == 403
+    assert fleet.ask("/api/", vouched.format(new), frm=MANAGER)[0] == 200
+    run = rotate("secret_key")
+    assert run.rc == 0, run.output
+    key = (fleet.credentials / "secret_key").read_text()
+    found = state()
+    assert found[0] != pid and found[1]["SECRET_KEY"] == key != before["SECRET_KEY"]
+    assert found[2:] == (way.replace(old, new), names)
+    assert fleet.play().changed() == 0
+
+
+def test_the_scan_finds_none_of_its_secrets(fleet):
+    done = fleet.call(ROOT / "playbooks/scan_secrets.yml", callback="ansible.builtin.default")
+    assert done.returncode == 0 and "No secret stands open." in done.stdout, done.stdout[-6000:]
 
 
 def survivors(fleet):

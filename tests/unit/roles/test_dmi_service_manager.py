@@ -284,6 +284,19 @@ def test_the_packages_are_pinned(role):
     assert mine == "Flask==3.1.3\ngunicorn==27.0.1\n"
 
 
+@pytest.mark.parametrize(("secret", "same"), [("sender_key", True), ("secret_key", False)])
+def test_a_new_key_of_the_ingress_restarts_nothing(role, tmp_path, secret, same):
+    before, config = role().fingerprint(), role().config()
+    (tmp_path / "dmi_service_manager" / secret).write_text("another")
+    assert role().config() != config
+    assert (role().fingerprint() == before) is same
+
+
+def test_every_setting_that_is_written_is_known(role):
+    known = role().value("__dmi_service_manager_known_settings")
+    assert set(known) == set(role().config())
+
+
 # Folders and files
 
 
@@ -294,7 +307,8 @@ def test_what_has_to_be_there_and_how(role):
     assert wanted["/var/lib/dmi_service_manager/data"] == folder
     assert wanted["/srv/dmi_service_manager/uploads"] == folder
     config = wanted["/var/lib/dmi_service_manager/config.yml"]
-    assert (config["mode"], config["uid"]) == ("0640", 0)
+    # Wider than this, and the playbook scan_secrets says that its keys stand open.
+    assert config["mode"] == "0600"
 
 
 @pytest.mark.parametrize("change", ["mode", "sha256", "exists", None])
@@ -395,8 +409,11 @@ def test_a_manager_that_is_to_be_no_more_is_removed(role, tmp_path, state, nodes
         ({"database_file": "/tmp/jobs.sqlite"}, "database_file", "relative"),
         ({"database_file": "../jobs.sqlite"}, "database_file", "relative"),
         ({"allowed_extensions": [".txt"]}, "allowed_extensions", "without the dot"),
-        ({"extra_config": {"SECRET_KEY": "x"}}, "extra_config", "SECRET_KEY"),
-        ({"extra_config": {"IP_WHITELIST": []}}, "extra_config", "option of its own"),
+        ({"extra_config": {"SECRET_KEY": "x"}}, "extra_config", "the file secret_key among the credentials"),
+        ({"extra_config": {"DOCKER_ENDPOINTS": {}}}, "extra_config", "wanted dmi_service_manager_endpoints"),
+        ({"extra_config": {"GPU_ENABLED": True}}, "extra_config", "wanted dmi_service_manager_gpu_enabled"),
+        ({"extra_config": {"GPUFLEET": {}}}, "extra_config", "the role's own"),
+        ({"extra_config": {"IP_WHITELIST": []}}, "extra_config", "place of its own"),
         ({"endpoints": {"whisper": True}}, "endpoints (whisper)", "mapping"),
         ({"endpoints": {"whisper": {"locale": True}}}, "endpoints (whisper)", "locale"),
         ({"endpoints": {"wisper": {"remote": True}}}, "endpoints (wisper)", "whisper, clip"),

@@ -7,8 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-# Logs, state of systemd, Ansible's own folder, compiled Python.
-RESTLESS = ("/var/log/*", "/var/lib/systemd/*", "/home/*/.ansible/*", "/root/.ansible/*", "*/__pycache__/*")
+# Logs, state of systemd, what containerd tidies up in its own time, Ansible's own folder, compiled Python.
+RESTLESS = (
+    "/var/log/*",
+    "/var/lib/systemd/*",
+    "/var/lib/containerd/*",
+    "/home/*/.ansible/*",
+    "/root/.ansible/*",
+    "*/__pycache__/*",
+)
 
 
 def footprint(run: Callable[[str], str]) -> dict[str, str]:

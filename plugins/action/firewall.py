@@ -52,7 +52,7 @@ class ActionModule(ActionBase):
     def _openings(self, options, task_vars):
         hosts, groups = task_vars["hostvars"], task_vars["groups"]
         variables = {
-            host: {name: hosts[host].get(name) for name in OTHERS if hosts[host].get(name)}
+            host: {name: hosts[host].get(name) for name in OTHERS if hosts[host].get(name) not in (None, "")}
             for host in groups["all"]
         }
         try:

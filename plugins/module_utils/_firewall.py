@@ -159,7 +159,7 @@ def resolve(sources, book):
 def host_openings(host, groups, variables, options):
     """Return the Openings of one host, in the order of the rules.
 
-    options: ssh_ports, ssh_sources, ingress_ports, ingress_sources, registry_port, challenge_port, members,
+    options: ssh_ports, ssh_sources, ingress_ports, ingress_sources, registry_port, behind_ingress, members,
     data_path_port, links and open, as the module documents them. ValueError for what preflight refuses.
     """
     book = address_book(groups, variables)
@@ -174,9 +174,9 @@ def host_openings(host, groups, variables, options):
         if options["registry_port"]:
             found.append(opening("registry", "tcp", [options["registry_port"]], others))
         leading = other_nodes(host, groups, variables, ingress=True)
-        if options["challenge_port"] and leading:
-            leading += resolve(options["members"], book)
-            found.append(opening("ACME challenge", "tcp", [options["challenge_port"]], leading))
+        for entry in options["behind_ingress"] if leading else []:
+            sources = [*leading, *resolve(options["members"], book)]
+            found.append(opening(entry["name"], "tcp", [entry["port"]], sources))
     reached = {name: values.get("ansible_host") for name, values in variables.items()}
     for link in (parse_link(link, reached) for link in options["links"]):
         if link.end == host:
@@ -194,14 +194,15 @@ def host_openings(host, groups, variables, options):
 def other_nodes(host, groups, variables, ingress=False):
     """Return the addresses from which the other nodes of the Swarm talk to a node; None if host is none.
 
-    ingress: only of those that say that they take requests, which the first manager need not say.
+    ingress: only of those that take requests, as the first manager does where nothing is said.
     """
     nodes = [node for group in NODE_GROUPS for node in groups.get(group) or []]
     if host not in nodes:
         return None
     others = [node for node in nodes if node != host]
     if ingress:
-        others = [node for node in others if truth(variables[node].get("swarm_ingress"))]
+        first = (groups.get("managers") or [None])[0]
+        others = [node for node in others if truth(variables[node].get("swarm_ingress", node == first))]
     return [one for node in others for one in swarm_addresses(variables[node])]
 
 
@@ -322,6 +323,21 @@ def with_live(openings, live):
         "not allow. The port stays open to this address, until a run comes from another one."
     )
     return [opening("SSH of the run that wrote this", "tcp", [port], [address]), *openings], warning
+
+
+def check_interfaces(ways, interfaces):
+    """Raise FleetError if a way in from outside has the name of interfaces that are not judged.
+
+    ways: interfaces of default routes; interfaces: those behind which containers are.
+    """
+    for name in ways:
+        for pattern in interfaces:
+            if pattern == name or (pattern.endswith("*") and name.startswith(pattern[:-1])):
+                raise FleetError(
+                    "The firewall would take all that comes from outside for containers", name,
+                    f"the default route through an interface that {pattern} stands for",
+                    "interfaces behind which containers alone are", "firewall_container_interfaces",
+                )
 
 
 def render(openings, interfaces):

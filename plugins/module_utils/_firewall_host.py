@@ -236,6 +236,26 @@ def held_sockets(pid):
     return [int(link[8:-1]) for link in links if link.startswith("socket:[")]
 
 
+# --- the ways in ------------------------------------------------------------------------------------------
+
+
+def ways_in():
+    """Return the interfaces that default routes of this host lead through."""
+    return parse_default_routes(read_text("/proc/net/route"), read_text("/proc/net/ipv6_route"))
+
+
+def parse_default_routes(text, text6):
+    """Return the interfaces of the default routes in /proc/net/route and /proc/net/ipv6_route, each once.
+
+    A kernel without any default route over IPv6 lists one that leads nowhere, of the loopback interface.
+    """
+    rows = [line.split() for line in text.splitlines()[1:]]
+    found = [row[0] for row in rows if len(row) > 7 and int(row[1], 16) == int(row[7], 16) == 0]
+    rows = [line.split() for line in text6.splitlines()]
+    found += [row[9] for row in rows if len(row) > 9 and int(row[0], 16) == int(row[1], 16) == 0]
+    return sorted({name for name in found if name != "lo"})
+
+
 # --- ufw --------------------------------------------------------------------------------------------------
 
 

@@ -53,11 +53,22 @@ options:
     description: Port of the fleet's registry, if this node serves it to the others; else 0.
     type: int
     default: 0
-  challenge_port:
-    description: Port to which the other ingress nodes lead challenges of an ACME server, if this host answers
-      them; else 0.
-    type: int
-    default: 0
+  behind_ingress:
+    description:
+      - Ports of programs on this host to which the ingress leads from outside the Swarm's networks. They are
+        opened to the other nodes with the ingress.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: What for, told in the rules.
+        type: str
+        required: true
+      port:
+        description: The TCP port.
+        type: int
+        required: true
   members:
     description: Sources that nodes of the Swarm come from besides those the inventory knows.
     type: list
@@ -165,6 +176,7 @@ install:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import FleetError
 from ansible_collections.gpufleet.swarm.plugins.module_utils._firewall import (
+    check_interfaces,
     closed,
     opening,
     render,
@@ -174,6 +186,7 @@ from ansible_collections.gpufleet.swarm.plugins.module_utils._firewall_host impo
     RULES,
     Host,
     live_connection,
+    ways_in,
 )
 from ansible_collections.gpufleet.swarm.plugins.module_utils._host import read_listening, read_text
 
@@ -183,6 +196,7 @@ OPEN = {
     "protocol": {"type": "str", "choices": ["tcp", "udp"], "default": "tcp"},
     "sources": {"type": "list", "elements": "str", "default": []},
 }
+BEHIND = {"name": {"type": "str", "required": True}, "port": {"type": "int", "required": True}}
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "ssh_ports": {"type": "list", "elements": "int", "default": [22]},
@@ -190,7 +204,7 @@ ARGUMENTS = {
     "ingress_ports": {"type": "list", "elements": "int", "default": []},
     "ingress_sources": {"type": "list", "elements": "str", "default": []},
     "registry_port": {"type": "int", "default": 0},
-    "challenge_port": {"type": "int", "default": 0},
+    "behind_ingress": {"type": "list", "elements": "dict", "default": [], "options": BEHIND},
     "members": {"type": "list", "elements": "str", "default": []},
     "data_path_port": {"type": "int", "default": 4789},
     "links": {"type": "list", "elements": "dict", "default": []},
@@ -218,6 +232,7 @@ def present(module, openings, rules):
             "no other firewall than ufw", "firewall_state to keep, or stop and disable firewalld",
             cause="firewalld drops what it was not told to let in, and it is not told here",
         )
+    check_interfaces(ways_in(), module.params["container_interfaces"])
     if module.params["confirmed"]:
         host.confirm()
         return {"changed": True}

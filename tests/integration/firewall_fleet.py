@@ -103,7 +103,7 @@ class Fleet:
             "-e", json.dumps(variables), playbook,
         ]  # fmt: skip
         return Run(subprocess.run(
-            command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=1200, check=False
+            command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=3000, check=False
         ))
 
     def play(self, *arguments, fails=False, state="present", **variables):

@@ -365,8 +365,8 @@ def test_it_goes_and_leaves_what_others_have(fleet):
         )
         assert "firewall" not in left
         assert "gpufleet" not in fleet.on(host, "nft list tables")
-        # systemd knows the name until it reads its units the next time, which the role does not make it do: it
-        # can take cards away from containers.
+        # systemd knows the name until it reads its units the next time, which the role does not make it do:
+        # that can take cards away from containers.
         units = "systemctl list-units --all --no-legend 'gpufleet-firewall*'"
         assert fleet.on(host, units).split()[2:3] in ([], ["inactive"])
         fleet.on(host, "systemctl daemon-reload")

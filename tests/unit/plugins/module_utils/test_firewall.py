@@ -23,7 +23,7 @@ VARIABLES = {
 LINK = {"name": "api", "from": "f1", "listen": 5001, "to": "w1", "wire": 8080, "target": 5001}
 OPTIONS = {
     "ssh_ports": [22], "ssh_sources": [], "ingress_ports": [], "ingress_sources": [], "registry_port": 0,
-    "challenge_port": 0, "members": [], "data_path_port": 4789, "links": [], "open": [],
+    "behind_ingress": [], "members": [], "data_path_port": 4789, "links": [], "open": [],
 }  # fmt: skip
 SSH = 'tcp dport { 22 } accept comment "SSH"'
 
@@ -118,15 +118,38 @@ def test_a_registry_is_open_to_nodes():
         ({"m2": True, "w1": "no"}, "192.0.2.2, 198.51.100.9"),
     ],
 )
-def test_the_challenge_of_an_acme_server_is_open_to_the_other_ingress_nodes(ingress, sources):
+def test_what_the_ingress_leads_to_on_a_host_is_open_to_the_other_ingress_nodes(ingress, sources):
     variables = {
         host: {**values, **({"swarm_ingress": ingress[host]} if host in ingress else {})}
         for host, values in VARIABLES.items()
     }
-    options = {**OPTIONS, "challenge_port": 8402, "members": ["198.51.100.9"]}
+    led = [{"name": "ACME challenge", "port": 8402}]
+    options = {**OPTIONS, "behind_ingress": led, "members": ["198.51.100.9"]}
     found = _firewall.host_openings("m1", GROUPS, variables, options)
     rules = [rule for one in found if one.what == "ACME challenge" for rule in _firewall.rules(one)]
     wanted = f'ip saddr {{ {sources} }} tcp dport {{ 8402 }} accept comment "ACME challenge"'
+    assert rules == ([wanted] if sources else [])
+
+
+@pytest.mark.parametrize(
+    ("host", "said", "sources"),
+    [
+        ("w1", {}, "192.0.2.1"),
+        ("w1", {"m1": False}, None),
+        ("w1", {"m1": False, "m2": "yes"}, "192.0.2.2"),
+        ("m1", {}, None),
+        ("f1", {}, None),
+    ],
+)
+def test_the_first_manager_has_the_ingress_unless_it_says_otherwise(host, said, sources):
+    variables = {
+        name: {**values, **({"swarm_ingress": said[name]} if name in said else {})}
+        for name, values in VARIABLES.items()
+    }
+    options = {**OPTIONS, "behind_ingress": [{"name": "DMI", "port": 4000}]}
+    found = _firewall.host_openings(host, GROUPS, variables, options)
+    rules = [rule for one in found if one.what == "DMI" for rule in _firewall.rules(one)]
+    wanted = f'ip saddr {{ {sources} }} tcp dport {{ 4000 }} accept comment "DMI"'
     assert rules == ([wanted] if sources else [])
 
 
@@ -172,6 +195,22 @@ ESTABLISHED = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->w
 def test_the_connection_in_use_is_found_among_the_sockets():
     assert _firewall_host.parse_stat(STAT) == (70, "sshd: a) b) (c")
     assert _firewall_host.parse_established(ESTABLISHED) == {2: ("172.30.2.1", 2222)}
+
+
+ROUTES = """Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT
+br-lan 00000000 010200C0 0003 0 0 0 00000000 0 0 0
+eth1 000200C0 00000000 0001 0 0 0 00FFFFFF 0 0 0
+tun0 00000000 00000000 0001 0 0 0 00000080 0 0 0
+"""
+ROUTES6 = f"""{'0' * 32} 00 {'0' * 32} 00 fe80{'0' * 27}1 00000400 00000001 00000000 00000003     eth2
+{'0' * 32} 00 {'0' * 32} 00 {'0' * 32} ffffffff 00000001 00000000 00200200       lo
+fe80{'0' * 28} 40 {'0' * 32} 00 {'0' * 32} 00000100 00000001 00000000 00000001     eth3
+"""
+
+
+def test_the_ways_in_are_the_interfaces_of_default_routes():
+    assert _firewall_host.parse_default_routes(ROUTES, ROUTES6) == ["br-lan", "eth2"]
+    assert _firewall_host.parse_default_routes("", "") == []
 
 
 # The whole

@@ -93,6 +93,7 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.setattr(firewall, "RULES", str(tmp_path / "rules.nft"))
     monkeypatch.setattr(firewall, "live_connection", lambda: ("198.51.100.1", 22))
     monkeypatch.setattr(firewall, "read_listening", list)
+    monkeypatch.setattr(firewall, "ways_in", lambda: ["eth0"])
     monkeypatch.setattr(_firewall_host, "nft_path", lambda: "/usr/sbin/nft")
     monkeypatch.setattr(AnsibleModule, "run_command", machine.run)
     return machine
@@ -211,6 +212,17 @@ def test_firewalld_is_refused(run, machine):
         "wanted no other firewall than ufw, set firewall_state to keep, or stop and disable firewalld"
     )
     assert machine.changes() == []
+
+
+def test_a_way_in_that_is_named_like_those_of_containers_is_refused(run, machine, monkeypatch):
+    monkeypatch.setattr(firewall, "ways_in", lambda: ["br-lan"])
+    assert run()["msg"] == (
+        "The firewall would take all that comes from outside for containers (br-lan): found the default "
+        "route through an interface that br-* stands for, wanted interfaces behind which containers alone "
+        "are, set firewall_container_interfaces."
+    )
+    assert machine.changes() == []
+    assert run(container_interfaces=["docker0", "br-lan0"])["changed"]
 
 
 def test_the_connection_in_use_is_let_in(run, machine, monkeypatch):

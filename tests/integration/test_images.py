@@ -20,6 +20,7 @@ pytestmark = pytest.mark.skipif(not INVENTORY, reason="GPUFLEET_INVENTORY names 
 
 SOURCE = "/srv/notes.git"
 BASE = "redis:7.4"  # an image with a shell that the lab's registry has
+ANOTHER = "memcached:1.6"
 # Two stages, a build argument, a file that the build puts in, a Dockerfile in a folder, and a submodule.
 DOCKERFILE = f"""FROM {BASE} AS first
 ARG WHO
@@ -52,8 +53,9 @@ def fleet(tmp_path_factory):
     return Fleet(tmp_path_factory.mktemp("images"))
 
 
-def build(fleet, *arguments, fails=False, **more):
-    return fleet.play("images", *arguments, fails=fails, task={"images_builds": [{**BUILD, **more}]})
+def build(fleet, *arguments, fails=False, options=None, **more):
+    task = {"images_builds": [{**BUILD, **more}]}
+    return fleet.play("images", *arguments, fails=fails, task=task, **(options or {}))
 
 
 def reference(run):
@@ -255,14 +257,13 @@ def forget_all(fleet):
         assert fleet.images(node) == set()
 
 
-def test_an_air_gapped_fleet_lives_on_one_archive(fleet):
+def test_an_air_gapped_fleet_lives_on_one_archive(fleet, commit):
     archive = fleet.folder / "images.tar"
     options = {"images_save_host": fleet.manager, "images_save_path": str(archive), "fleet_systems": []}
-    run = fleet.call(
-        ROOT / "playbooks" / "save_images.yml", **options, images_save_also=[BASE, "eclipse-mosquitto:2.0"]
-    )
+    also = [BASE, "eclipse-mosquitto:2.0", ANOTHER]
+    run = fleet.call(ROOT / "playbooks" / "save_images.yml", **options, images_save_also=also)
     assert run.rc == 0, run.output
-    print(f"archive of 4 images: {archive.stat().st_size / 1e6:.0f} MB")
+    print(f"archive of 5 images: {archive.stat().st_size / 1e6:.0f} MB")
     forget_all(fleet)
     for node in fleet.nodes:
         cut_off(fleet, node)
@@ -296,6 +297,14 @@ def test_an_air_gapped_fleet_lives_on_one_archive(fleet):
         site = fleet.call("site.yml", **given, fleet_systems=[])
         assert site.rc == 0 and site.changed() == 0, site.output
         assert [size for _node, _names, size in site.loads()] == [0]
+
+        # What is built there is built upon an image of the archive.
+        assert not there(fleet, ANOTHER)
+        files = {"docker/Another": f"FROM {ANOTHER}\nRUN echo built > /b\n"}
+        upon = {"version": commit, "dockerfile": "docker/Another", "files": files, "target": None, "args": {}}
+        run = build(fleet, options={**given, "images_save_also": also}, **upon)
+        assert there(fleet, reference(run)) == list(fleet.nodes) and there(fleet, ANOTHER) == [fleet.manager]
+        assert read(fleet, fleet.worker, reference(run), "/b") == "built"
     finally:
         for node in fleet.nodes:
             join_again(fleet, node)

@@ -204,6 +204,19 @@ def test_a_build_is_one_that_the_role_images_takes(role):
     assert reject("images_builds", spec, [dict(build)]) is None
 
 
+def test_the_images_of_jobs_that_registries_have_are_named_for_the_archive(role):
+    given = {
+        "whisper": {"remote": True, "image_name": "registry.example.org/whisper:3"},
+        "clip": {"image_name": "registry.example.org/off:1"},
+        "blip2": {"local": True},
+        "ocr": {"build": BUILD, "local": True},
+        "x": {**ENDPOINT, "image_name": "x/y:1"},
+    }
+    named = role(endpoints=given).value("__dmi_service_manager_pulled")
+    assert named == ["registry.example.org/whisper:3", "x/y:1"]
+    assert role().value("__dmi_service_manager_pulled") == []
+
+
 def test_the_options_of_a_host_hold_for_its_manager(role):
     config = role(port=4000, host={f"{PREFIX}port": 4200, f"{PREFIX}gpu_enabled": False}).config()
     assert (config["DMI_SM_SERVER"], config["GPU_ENABLED"]) == ("http://127.0.0.1:4200", False)

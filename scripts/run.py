@@ -217,6 +217,16 @@ INTEGRATION = [
         "test_crowd_recital.py",
         "--fleet",
     ),
+    with_lab(
+        "systems",
+        "all five systems side by side, and one of them taken out",
+        "test_all_systems.py",
+        "--fronts",
+        "1",
+        "--gpus",
+        "worker1=2,worker2=1",
+        hosts="4",
+    ),
 ]
 SCENARIOS = ("single", "fleet")
 DEMO = [

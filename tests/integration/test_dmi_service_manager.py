@@ -65,6 +65,18 @@ REPORT = (
 )
 
 
+# The database of a manager that was there before, brought here by root.
+OLD_DATABASE = f"""
+import os, sqlite3
+os.makedirs("{DATA}/data")
+with sqlite3.connect("{DATA}/data/dmi_sm_db.sqlite") as found:
+    found.execute("CREATE TABLE jobs (id INTEGER PRIMARY KEY, created_at INTEGER, jobtype TEXT, "
+                  "completed_at INTEGER, status TEXT, message TEXT, processed_records INTEGER, "
+                  "details JSON, results JSON)")
+    found.execute("INSERT INTO jobs (id, status, message) VALUES (41, 'complete', 'of 2019')")
+"""
+
+
 class Run:
     """The outcome of a playbook."""
 
@@ -274,6 +286,8 @@ def test_bad_input_is_refused_in_the_plan(fleet):
 
 
 def test_one_run_brings_it_up_and_tells_no_secret(fleet):
+    fleet.put(NODE, "/root/old.py", OLD_DATABASE)
+    fleet.on(NODE, "python3 /root/old.py")
     done = fleet.call(ROOT / "site.yml", "-vv", "--diff", callback="ansible.builtin.default")
     assert done.returncode == 0, done.stdout[-6000:]
     for name in ("secret_key", "sender_key"):
@@ -291,6 +305,11 @@ def test_a_second_run_changes_nothing(fleet):
     print(f"remote tasks of a second run: {run.remote()}")
     assert len(run.remote()) <= 3
     assert fleet.pid() == pid
+
+
+def test_a_database_that_was_brought_is_the_managers(fleet):
+    assert fleet.on(NODE, f"stat -c '%U %G' {DATA}/data/dmi_sm_db.sqlite") == "dmi dmi"
+    assert [(job["id"], job["message"]) for job in fleet.jobs()] == [(41, "of 2019")]
 
 
 def test_the_packages_came_from_where_the_option_says(fleet):

@@ -320,20 +320,31 @@ def answer(outcome, changed=False, message="", issued=None):
     }
 
 
+def waits(settings):
+    """Return whether nothing can be obtained yet: a challenge by http-01 is led here by the ingress."""
+    return settings["challenge"] == "http-01" and run(["docker", "service", "inspect", INGRESS])[0] != 0
+
+
+def waiting(issued):
+    told = "the ingress, which leads the challenge here, is not there yet"
+    return answer("waiting", message=told, issued=issued)
+
+
 def look(settings, issued, now):
     """Say what is due, and how the last attempt ended."""
     reasons = due(settings, issued, now)
-    result = answer("due" if reasons else "kept", bool(reasons), "; ".join(reasons), issued)
+    if reasons and waits(settings):
+        result = waiting(issued)
+    else:
+        result = answer("due" if reasons else "kept", bool(reasons), "; ".join(reasons), issued)
     return {**result, "last": read(STATE / "last.json")}
 
 
 def work(settings, issued, now, again):
     """Do what is due and return what is printed."""
     reasons, problems, outcome = due(settings, issued, now), [], "kept"
-    there = settings["challenge"] != "http-01" or run(["docker", "service", "inspect", INGRESS])[0] == 0
-    if reasons and not there:
-        told = "the ingress, which leads the challenge here, is not there yet"
-        return answer("waiting", message=told, issued=issued)
+    if reasons and waits(settings):
+        return waiting(issued)
     if reasons:
         try:
             issued, outcome = renew(settings), "obtained"

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.roles.rendered import Rendered
+
 ROLE = Path(__file__).resolve().parents[3] / "roles" / "certificates"
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SETTINGS = {
@@ -191,6 +193,10 @@ def test_without_the_ingress_nobody_is_asked(acme, machine):
     there = machine(ingress=False)
     assert acme.work(SETTINGS, None, NOW, again=False)["outcome"] == "waiting"
     assert there.asked == []
+    # A dry run says the same, and predicts nothing.
+    found = acme.look(SETTINGS, None, NOW)
+    assert (found["outcome"], found["changed"]) == ("waiting", False)
+    assert acme.look({**SETTINGS, "challenge": "dns-01"}, None, NOW)["changed"] is True
     assert acme.work({**SETTINGS, "challenge": "dns-01"}, None, NOW, again=False)["outcome"] == "obtained"
 
 
@@ -274,3 +280,11 @@ def test_files_are_readable_by_their_owner_alone(acme):
     assert (path.stat().st_mode & 0o777, acme.read(path)) == (0o600, {"key": 1})
     path.write_text("{")
     assert acme.read(path) is None
+
+
+def test_ingress_nodes_are_named_in_the_order_of_the_inventory():
+    workers = [f"worker{number}" for number in range(9)]
+    hosts = {"manager1": {}, **{name: {"swarm_ingress": name != "worker3"} for name in workers}}
+    role = Rendered("certificates", {"hostvars": hosts}, {"workers": workers})
+    # Any other order would be a change of the issuer's settings in some runs, and in others not.
+    assert role.value("__certificates_ingress") == [name for name in hosts if name != "worker3"]

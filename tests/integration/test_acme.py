@@ -301,7 +301,8 @@ def firewall(acme):
         told = f"{{{{ '{state}' if inventory_hostname in {list(NODES)} else 'keep' }}}}"
         return site("--tags", "firewall", **acme.variables(firewall_state=told))
 
-    assert min(keep("present")[host] for host in NODES) > 0
+    kept = keep("present")
+    assert min(kept[host] for host in NODES) > 0
     yield
     keep("absent")
 

@@ -15,6 +15,7 @@ from tests.integration.certificate_fleet import (
     INVENTORY,
     Client,
     address,
+    certificates,
     changes,
     credentials,
     domain,
@@ -98,6 +99,21 @@ def rotate(step):
 def asks_with_the_store_of_the_host(host, of):
     """Ask an ingress node by curl on a host, with nothing but what that host trusts."""
     shell(host, f"curl -sS -o /dev/null --connect-to ::{address(of)}: https://{domain()}/")
+
+
+def test_an_address_in_the_certificate_is_served(two_ingress_nodes):
+    own = address("manager1")
+    with_it = {
+        "certificates_names": [domain(), f"*.{domain()}", own],
+        "certificates_ca_permitted": [domain(), f"{own}/32"],
+    }
+    certificates(**with_it)
+    for host in two_ingress_nodes:
+        wait_until_served(host, on_disk())
+    # Who asks for an address names nobody in the handshake.
+    assert shell("worker1", f"curl -sS https://{own}/") == ["404 page not found"]
+    play("playbooks/verify.yml", fleet_systems=[], **with_it)
+    unchanged("--tags", "certificates", **with_it)
 
 
 @pytest.fixture

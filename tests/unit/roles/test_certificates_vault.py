@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the gpufleet contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The authority signs with a key that Ansible Vault keeps closed. Played on this machine, which is its controller."""
+"""The authority signs with a key that Ansible Vault keeps closed. Played on this machine, the controller."""
 
 from __future__ import annotations
 

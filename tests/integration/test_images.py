@@ -86,7 +86,9 @@ def test_a_dry_run_without_git_foretells_a_build(fleet):
 
 @pytest.fixture(scope="module")
 def commit(fleet):
-    """Make the source on the build host and return its commit."""
+    """Make the source on the build host, where root's files are for root alone, and return its commit."""
+    fleet.put(fleet.manager, "/etc/sudoers.d/lab-umask", "Defaults umask=0077, umask_override\n")
+    fleet.on(fleet.manager, "chmod 440 /etc/sudoers.d/lab-umask && visudo --check --quiet")
     fleet.put(fleet.manager, "/root/Dockerfile", DOCKERFILE)
     return fleet.on(fleet.manager, f"({REPOSITORY}) < /dev/null").splitlines()[-1]
 
@@ -101,6 +103,8 @@ def test_an_image_is_built_and_brought_to_the_nodes(fleet, commit):
     for node in fleet.nodes:
         assert read(fleet, node, image, "/who.txt /settings.txt /part.txt") == "hello fleet\nput inpart"
         assert "No such file" in read(fleet, node, image, "/last.txt")  # the stage after the one asked for
+    modes = fleet.on(fleet.worker, f"docker run --rm {image} stat -c %a /settings.txt /part.txt")
+    assert modes.split() == ["644", "644"]
     label = fleet.on(fleet.worker, f"docker inspect {image} | grep image.revision")
     assert commit in label
     left = fleet.on(

@@ -477,6 +477,14 @@ def test_every_option_has_a_test_that_the_page_names():
     assert set(page.values()) <= names_of_tests()
 
 
+def test_every_setting_and_word_of_the_old_deployment_stands_on_the_page(role):
+    after = PAGE.read_text().partition("\n## From your current deployment to this one\n")[2]
+    section = after.partition("\n## ")[0]
+    told = set(re.findall(r"`([A-Z0-9_]+|--[a-z-]+)`", section))
+    words = {word.partition("=")[0] for word in role().gunicorn() if word.startswith("--")} | {"--reload"}
+    assert (set(role().config()) - {"GPUFLEET"} | words) - told == set()
+
+
 def test_the_test_that_the_page_names_sets_the_option():
     bodies = {}
     for path in TESTS:

@@ -599,4 +599,3 @@ def test_removal_takes_it_alone_and_keeps_the_data(fleet):
     # Brought back, it has what it had.
     fleet.play(version="v2")
     assert survivors(fleet) == before
-    fleet.play(state="absent")

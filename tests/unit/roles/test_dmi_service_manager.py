@@ -217,6 +217,25 @@ def test_the_images_of_jobs_that_registries_have_are_named_for_the_archive(role)
     assert role().value("__dmi_service_manager_pulled") == []
 
 
+@pytest.mark.parametrize(
+    ("host", "options", "reached"),
+    [
+        ({}, {}, True),
+        ({"firewall_state": "keep"}, {}, True),
+        ({"firewall_state": "present"}, {}, False),
+        ({}, {"bind_address": "127.0.0.1"}, False),
+    ],
+)
+def test_the_port_is_verified_where_the_controller_need_reach_it(role, host, options, reached):
+    tasks = LOADER.load_from_file(str(ROLE / "tasks" / "ask.yml"), trusted_as_template=True)
+    (expression,) = [
+        task["vars"]["__dmi_service_manager_reached"]
+        for task in tasks
+        if "__dmi_service_manager_reached" in task.get("vars", {})
+    ]
+    assert role(host=host, **options).templar.template(expression) is reached
+
+
 def test_the_options_of_a_host_hold_for_its_manager(role):
     config = role(port=4000, host={f"{PREFIX}port": 4200, f"{PREFIX}gpu_enabled": False}).config()
     assert (config["DMI_SM_SERVER"], config["GPU_ENABLED"]) == ("http://127.0.0.1:4200", False)

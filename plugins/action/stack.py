@@ -136,6 +136,8 @@ class ActionModule(ActionBase):
         )
         settings = {name: options[name] for name in ("endpoint_mode", "replicas")}
         desired = convert.convert(model, options["name"], settings)
+        if options["prove_images"] != "never":
+            _refuse_common_words(desired, secrets)
         return desired, {**secrets, **model.secret_values}
 
     def _project_dir(self, options, paths):
@@ -197,6 +199,22 @@ def _plain(value):
     if isinstance(value, str):
         return str(value)
     return value
+
+
+def _refuse_common_words(desired, secrets):
+    """Refuse a secret that is a part of an image's name: hidden there too, it names no image."""
+    images = [
+        service["spec"]["TaskTemplate"]["ContainerSpec"]["Image"] for service in desired["services"].values()
+    ]
+    for name, value in secrets.items():
+        if value and any(value in image for image in images):
+            raise FleetError(
+                "The value of a secret variable is a part of the name of an image",
+                target=name,
+                found="what would be hidden in that name, too",
+                wanted="a longer value, or none",
+                option="secret_environment",
+            )
 
 
 def _texts(variables, option):

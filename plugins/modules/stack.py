@@ -157,6 +157,8 @@ options:
         M(gpufleet.swarm.image_info) on each of them, and calls again with V(never).
       - With V(changed) those services count whose tasks the plan starts, with V(always) all, also without a
         change. The role C(gpufleet.swarm.stack) does this.
+      - Then no value of O(secret_environment) may be a part of an image's name, as it would be hidden in
+        RV(images).
     type: str
     choices: [never, changed, always]
     default: never

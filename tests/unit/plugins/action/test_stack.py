@@ -265,6 +265,16 @@ BAD = {
         "A variable for the Compose file has no text (A): found list, wanted text or a number, set "
         "secret_environment.",
     ),
+    # Ansible would hide it in the names that the next task has to ask the nodes for.
+    "a part of an image's name": (
+        {
+            "definition": "services: {a: {image: 'shop/image-text:1'}}",
+            "secret_environment": {"A": "x"},
+            "prove_images": "changed",
+        },
+        "The value of a secret variable is a part of the name of an image (A): found what would be hidden in "
+        "that name, too, wanted a longer value, or none, set secret_environment.",
+    ),
 }
 
 

@@ -210,17 +210,18 @@ def test_the_site_play_refuses_it_before_it_changes_a_host(fleet):
     assert "wanted motd-handler" in fleet.told
 
 
-def test_budgets_over_the_card_are_refused_with_the_numbers(fleet):
-    fleet.play(fails=True, image_server_gpu_claims={"object-detection": {"memory": "30gb"}})
-    assert "24564 MiB there" in fleet.told and "image_server_object-detection" in fleet.told
-    assert fleet.on(MANAGER, "docker", "service", "ls", "-q", "--filter", f"name={STACK}") == ""
-
-
 def test_a_dry_run_says_what_would_be_and_changes_nothing(fleet):
     assert fleet.play("site.yml", "--check", "--diff") > 0
     assert [name for name in CHOSEN if f"+ service image_server_{name} (create" not in fleet.output] == []
     assert fleet.on(MANAGER, "docker", "service", "ls", "-q", "--filter", f"name={STACK}") == ""
     assert fleet.shell(CORE, "ls /srv/image_server/monarch 2> /dev/null || true") == ""
+
+
+# What a card has is known to the Swarm alone, so by then the folders of the data are there.
+def test_budgets_over_the_card_are_refused_with_the_numbers(fleet):
+    fleet.play(fails=True, image_server_gpu_claims={"object-detection": {"memory": "30gb"}})
+    assert "24564 MiB there" in fleet.told and "image_server_object-detection" in fleet.told
+    assert fleet.on(MANAGER, "docker", "service", "ls", "-q", "--filter", f"name={STACK}") == ""
 
 
 # Deployed

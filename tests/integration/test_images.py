@@ -304,11 +304,11 @@ def test_an_air_gapped_fleet_lives_on_one_archive(fleet, commit):
 
         # What is built there is built upon an image of the archive.
         assert not there(fleet, ANOTHER)
-        files = {"docker/Another": f"FROM {ANOTHER}\nRUN echo built > /b\n"}
+        files = {"docker/Another": f"FROM {ANOTHER}\nRUN echo built > /tmp/b\n"}
         upon = {"version": commit, "dockerfile": "docker/Another", "files": files, "target": None, "args": {}}
         run = build(fleet, options={**given, "images_save_also": also}, **upon)
         assert there(fleet, reference(run)) == list(fleet.nodes) and there(fleet, ANOTHER) == [fleet.manager]
-        assert read(fleet, fleet.worker, reference(run), "/b") == "built"
+        assert read(fleet, fleet.worker, reference(run), "/tmp/b") == "built"
     finally:
         for node in fleet.nodes:
             join_again(fleet, node)

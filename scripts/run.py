@@ -137,7 +137,7 @@ INTEGRATION = [
     ),
     with_lab(
         "ports",
-        "all ports of a deployed fleet, seen by a stranger",
+        "all ports of a fleet with the five systems, seen by a stranger",
         "test_ports.py",
         "--fronts",
         "1",

@@ -77,9 +77,10 @@ class Role:
     @cached_property
     def stack(self):
         """Return what the Swarm should have, by the way that the action plugin goes."""
-        secrets = dict(self.value("_discover_api_proxies"))
+        secrets = dict(self.value("_discover_api_proxy_secrets"))
         sources = [("discover_api.yml.j2", str(self.text("discover_api.yml.j2")))]
-        model = _compose.load(sources, dict.fromkeys(secrets), secrets, None, "/nowhere")
+        variables = {"NO_PROXY": str(self.value("discover_api_no_proxy")), **dict.fromkeys(secrets)}
+        model = _compose.load(sources, variables, secrets, None, "/nowhere")
         desired = convert.convert(model, "discover_api", {})
         json.dumps(desired)
         return desired
@@ -258,6 +259,8 @@ def test_operators_are_compiled_for_the_given_cards():
 def test_proxies_go_into_container_and_build_as_secrets():
     role = Role(discover_api_http_proxy="http://u:p@proxy:3128", discover_api_no_proxy="localhost,front")
     assert role.environment()["http_proxy"] == "\x02HTTP_PROXY\x03", "a marker, never the value"
+    # Its value would be hidden wherever else it stands, such as in the name of an image of localhost.
+    assert role.environment()["no_proxy"] == "localhost,front", "names of hosts are no secret"
     assert set(role.environment()) >= {"http_proxy", "no_proxy"} and "https_proxy" not in role.environment()
     assert "p@proxy" not in json.dumps(role.stack)
     assert role.value("_discover_api_build.args") == {

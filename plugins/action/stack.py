@@ -54,9 +54,7 @@ class ActionModule(ActionBase):
         if desired is not None:
             told = {"translations": desired.pop("translations"), "ignored": desired.pop("ignored")}
             if options["state"] == "valid":
-                specs = [service["spec"] for service in desired["services"].values()]
-                named = {spec["TaskTemplate"]["ContainerSpec"]["Image"] for spec in specs}
-                return {**result, **told, "image_names": sorted(named), "changed": False}
+                return {**result, **told, "image_names": sorted(_images(desired)), "changed": False}
             warnings = desired.pop("warnings") + self._foretold
             module_args.update(desired=desired, secret_values=secrets)
             result["warnings"] = result.get("warnings", []) + warnings
@@ -201,11 +199,15 @@ def _plain(value):
     return value
 
 
+def _images(desired):
+    """Return the images of all services, as the files name them."""
+    specs = [service["spec"] for service in desired["services"].values()]
+    return {spec["TaskTemplate"]["ContainerSpec"]["Image"] for spec in specs}
+
+
 def _refuse_common_words(desired, secrets):
     """Refuse a secret that is a part of an image's name: hidden there too, it names no image."""
-    images = [
-        service["spec"]["TaskTemplate"]["ContainerSpec"]["Image"] for service in desired["services"].values()
-    ]
+    images = _images(desired)
     for name, value in secrets.items():
         if value and any(value in image for image in images):
             raise FleetError(

@@ -51,12 +51,14 @@ def fingerprint() -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
+def site_packages() -> Path:
+    """Return the folder that the packages are in."""
+    return VENV / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+
+
 def link_checkout() -> None:
     """Link the checkout where Ansible and Python look for the collection gpufleet.swarm."""
-    site_packages = (
-        VENV / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
-    )
-    link = site_packages / "ansible_collections" / "gpufleet" / "swarm"
+    link = site_packages() / "ansible_collections" / "gpufleet" / "swarm"
     link.parent.mkdir(parents=True, exist_ok=True)
     if not link.is_symlink() or link.resolve() != ROOT:
         link.unlink(missing_ok=True)
@@ -71,17 +73,14 @@ def build() -> None:
     )
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
     arguments = [part for name in REQUIREMENTS for part in ("-r", str(ROOT / name))]
-    # Compiling some ten thousand files of `ansible` that no play here imports takes longer than all the rest.
-    pip = [
-        str(VENV / "bin" / "python"),
-        "-m",
-        "pip",
-        "--disable-pip-version-check",
-        "install",
-        "--no-compile",
-        "-qq",
-    ]
+    python = [str(VENV / "bin" / "python"), "-m"]
+    pip = [*python, "pip", "--disable-pip-version-check", "install", "--no-compile", "-qq"]
     subprocess.run([*pip, *arguments], check=True)
+    # pip would compile the 15,000 files of Ansible's collections, too, and Ansible never reads that. All
+    # else is compiled here, for Python may be told to write none (PYTHONDONTWRITEBYTECODE): without it every
+    # start of ansible-playbook takes 0.4 s more. Files that are no Python 3 fail alone; nothing needs them.
+    compile_all = [*python, "compileall", "-q", "-j", "0", "-x", "/site-packages/ansible_collections/"]
+    subprocess.run([*compile_all, str(site_packages())], stdout=subprocess.DEVNULL, check=False)
     print(f"==> .venv is ready after {time.monotonic() - started:.0f} s", flush=True)
 
 

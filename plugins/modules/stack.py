@@ -426,11 +426,6 @@ from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import (
     wanted,
 )
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import engine as engines
-from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.deploy import (
-    DeployError,
-    Deployment,
-    Options,
-)
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.options import (
     ARGUMENT_SPEC,
     INTERNAL_SPEC,
@@ -490,6 +485,36 @@ def needed_images(engine, policy, want, planned):
     return supply.needed(want["services"], planned, observe.nodes(engine), policy == "always")
 
 
+def carry_out(engine, want, current, planned, params):
+    """Carry the plan out. Return (what the result has of it, warnings, the FleetError at its end or None)."""
+    have = current["services"]
+    if not planned and not any(observe.settling(have[name]) for name in want["services"]):
+        services = {
+            name: {"action": "none", "state": "unchanged", "replicas": observe.progress(have[name])}
+            for name in want["services"]
+        }
+        return {"services": services}, [], None
+    # Where nothing is to do, a fifth of the code stays unread: 0.02 s, as modules arrive without bytecode.
+    from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import deploy
+
+    options = deploy.Options(
+        wait=params["wait"],
+        wait_timeout=params["wait_timeout"],
+        on_failure=params["on_failure"],
+        registry_logins=tuple(params["registry_logins"]),
+    )
+    deployment = deploy.Deployment(engine, want, current, planned, options)
+    failure, failures = None, {}
+    try:
+        deployment.run()
+    except deploy.DeployError as exc:
+        failure, failures = exc, {"failures": exc.details["failures"]}
+    except FleetError as exc:
+        failure = exc
+    done = {"actions": deployment.actions, "services": deployment.outcomes, **failures}
+    return done, deployment.warnings, failure
+
+
 def run(module):
     """Return the result of the module, or fail it."""
     params = module.params
@@ -542,19 +567,9 @@ def run(module):
     warnings += [found.text() for found in planned.drift if set(found.fields) - set(found.kept)]
     failure = None
     if not module.check_mode and not held:
-        options = Options(
-            wait=params["wait"],
-            wait_timeout=params["wait_timeout"],
-            on_failure=params["on_failure"],
-            registry_logins=tuple(params["registry_logins"]),
-        )
-        deployment = Deployment(engine, want, current, planned, options)
-        try:
-            deployment.run()
-        except FleetError as exc:
-            failure = exc
-        result.update(actions=deployment.actions, services=deployment.outcomes)
-        warnings += deployment.warnings
+        done, told, failure = carry_out(engine, want, current, planned, params)
+        result.update(done)
+        warnings += told
     # AnsibleModule would send every argument back, so all that the files say; the action plugin has it.
     result["invocation"] = {}
     if engine:
@@ -564,8 +579,6 @@ def run(module):
         module.warn(warning)
     if failure:
         result["changed"] = bool(result["actions"])
-        if isinstance(failure, DeployError):
-            result["failures"] = failure.details["failures"]
         module.fail_json(msg=str(failure), **result)
     return result
 

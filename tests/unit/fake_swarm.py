@@ -73,11 +73,15 @@ class FakeSwarm:
                     return copy.deepcopy(entry)
             raise EngineError("The Docker Engine refused to read", path.format(*args), 404, "not found")
         entries = self.tasks if kind == "tasks" else list(self.objects[kind].values())
-        return [
+        found = [
             copy.deepcopy(entry)
             for entry in entries
             if self._matches(kind, entry, params.get("filters") or {})
         ]
+        if "status" in params:
+            for service in found:
+                service["ServiceStatus"] = self._status(service)
+        return found
 
     def post(self, path, *args, data=None, **params):
         self._write("POST", path.format(*args), data)
@@ -221,6 +225,18 @@ class FakeSwarm:
         if "service" in filters and entry["ServiceID"] not in filters["service"]:
             return False
         return not ("_up-to-date" in filters and entry["stale"])
+
+    def _status(self, service):
+        """As a list of services has it: how many tasks run, and how many should."""
+        mode = service["Spec"]["Mode"]
+        running = [
+            task
+            for task in self.tasks
+            if (task["ServiceID"], task["Status"]["State"]) == (service["ID"], "running")
+            and not task["stale"]
+        ]
+        wanted = len(self.nodes) if "Global" in mode else (mode.get("Replicated") or {}).get("Replicas", 1)
+        return {"RunningTasks": len(running), "DesiredTasks": wanted}
 
     def _run(self, service, rolled_back=False):
         name, mode = service["Spec"]["Name"], service["Spec"]["Mode"]

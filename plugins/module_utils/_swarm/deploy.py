@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 
 from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import FleetError
-from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import carry
+from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import carry, observe
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.apply import Applier
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.assess import Watch
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm.converge import Converger
@@ -199,15 +199,14 @@ class Deployment:
 
     def _unsettled(self, name, service):
         """Return a Watch for a service that is as wanted but not (yet) there, else None."""
-        updating = service["update"].get("State") in ("updating", "rollback_started")
-        waiting = service["job"] == "working" or (
-            service["job"] is None and service["running"] < service["desired"]
-        )
-        self.outcomes[name]["replicas"] = service["job"] or f"{service['running']}/{service['desired']}"
-        if not updating and not waiting:
+        self.outcomes[name]["replicas"] = observe.progress(service)
+        if not observe.settling(service):
             return None
         return Watch(
-            name, service["id"], written=updating, baseline=self._converger.tasks_of({service["id"]})
+            name,
+            service["id"],
+            written=observe.updating(service),
+            baseline=self._converger.tasks_of({service["id"]}),
         )
 
     def _react(self, watch):

@@ -217,6 +217,22 @@ def _service(entry, networks):
     }
 
 
+def updating(service):
+    """Tell whether Swarm is about to update a service of the stack, or to roll it back."""
+    return service["update"].get("State") in ("updating", "rollback_started")
+
+
+def settling(service):
+    """Tell whether Swarm still works on a service of the stack: an update, tasks to come, a job."""
+    waiting = service["job"] is None and service["running"] < service["desired"]
+    return updating(service) or waiting or service["job"] == "working"
+
+
+def progress(service):
+    """Return how far a service of the stack is, for example 2/3, or completed."""
+    return service["job"] or f"{service['running']}/{service['desired']}"
+
+
 def _look_at_jobs(engine, services):
     """Tell of each job whether its last run has completed, is still at work, or was given up."""
     jobs = {service["id"]: service for service in services if service["job"]}

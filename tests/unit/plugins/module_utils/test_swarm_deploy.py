@@ -206,14 +206,10 @@ def test_an_equal_service_that_does_not_run_is_waited_for():
     swarm.behave["st_a"] = "pending"
     a_stack = stack({"a": {}})
     deploy(swarm, a_stack, wait=False)
-    swarm.objects["services"][next(iter(swarm.objects["services"]))]["ServiceStatus"] = {
-        "RunningTasks": 0,
-        "DesiredTasks": 1,
-    }
     with pytest.raises(DeployError, match="no suitable node"):
         deploy(swarm, a_stack)
     assert writes(swarm) == []
-    swarm.service("st_a")["ServiceStatus"] = {"RunningTasks": 1, "DesiredTasks": 1}
+    swarm.tasks[-1]["Status"]["State"] = "running"
     deploy(swarm, a_stack)
 
 

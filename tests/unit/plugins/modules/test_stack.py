@@ -79,9 +79,23 @@ def test_deploy_then_nothing(swarm, monkeypatch):
     swarm.writes = swarm.reads = 0
     second = run(monkeypatch, desired=stack({"a": {}}), diff=True).result
     assert (second["changed"], second["plan"], second["actions"]) == (False, [], [])
+    assert second["services"] == {"st_a": {"action": "none", "state": "unchanged", "replicas": "1/1"}}
     assert second["engine"] == {"api_version": "1.45", "reads": 5, "writes": 0}
     assert "diff" not in second
     assert second["invocation"] == {}, "all that the files say would be sent back"
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [("starting", "it is not ready in time (0/1)"), ("crash", "it ended"), ("pending", "no suitable node")],
+)
+def test_with_nothing_to_write_it_still_waits_for_what_does_not_run(swarm, monkeypatch, how, reason):
+    swarm.behave["st_a"] = how
+    run(monkeypatch, desired=stack({"a": {}}), wait=False)
+    swarm.writes = 0
+    result = run(monkeypatch, desired=stack({"a": {}})).result
+    assert (result["failed"], result["changed"], result["plan"], swarm.writes) == (True, False, [], 0)
+    assert reason in result["failures"][0]["reason"]
 
 
 def test_check_mode_prints_and_writes_nothing(swarm, monkeypatch):

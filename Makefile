@@ -3,6 +3,7 @@ PYTHON ?= python3
 LAB_HOSTS ?= 3
 LAB_MANAGERS ?= 1
 SCENARIO ?=
+SUITE ?=
 VENV := .venv/bin/python
 export LAB_HOSTS LAB_MANAGERS
 MAKEFLAGS += --no-print-directory
@@ -25,8 +26,8 @@ test: venv  ## lint, unit tests, ansible-test sanity, and whole fleets in the la
 test-full: venv  ## `make test`, then the slow tests of modules and roles on live Engines
 	@$(VENV) scripts/run.py test-full
 
-integration: venv  ## the slow tests alone, on two hosts each
-	@$(VENV) scripts/run.py integration
+integration: venv  ## the slow tests alone; one suite of them: make integration SUITE=acme
+	@$(VENV) scripts/run.py integration $(SUITE)
 
 lint: venv  ## ruff, yamllint, ansible-lint
 	@$(VENV) scripts/run.py lint

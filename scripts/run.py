@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run a goal of the Makefile: its steps one after the other, each announced, timed and counted.
 
-    python scripts/run.py GOAL [NAME]      GOAL is a key of GOALS; NAME is a molecule scenario for `molecule`
+    python scripts/run.py GOAL [NAME]      NAME is one scenario of `molecule`, or one suite of `integration`
 
 A demo stops at its first failed step; tests go on, so that one run tells everything. The last line is
 `N passed, N failed` and counts steps; the exit code is 0 only if none failed.
@@ -240,6 +240,7 @@ def goals(argument: str | None) -> dict[str, list[Step]]:
     """Return every goal with its steps, in the order they run."""
     test = [*LINT, *UNITS, *DIFFERENTIAL, *PROPERTY, *SANITY, *FURTHER, *map(molecule, SCENARIOS)]
     rest = [molecule(name) for name in scenarios() if name not in SCENARIOS]
+    suites = [step for step in INTEGRATION if argument in (None, step.name.removesuffix(" tests"))]
     return {
         "demo": DEMO,
         "lint": LINT,
@@ -247,7 +248,7 @@ def goals(argument: str | None) -> dict[str, list[Step]]:
         "units": UNITS,
         "molecule": [molecule(argument)] if argument else list(map(molecule, scenarios())),
         "test": test,
-        "integration": INTEGRATION,
+        "integration": suites,
         "test-full": [*test, *INTEGRATION, *rest],
     }
 
@@ -287,6 +288,9 @@ def main() -> int:
     if goal not in known:
         sys.exit(f"scripts/run.py: no goal {goal!r}, wanted one of {', '.join(known)}")
     steps, results = known[goal], []
+    if not steps:
+        names = ", ".join(step.name.removesuffix(" tests") for step in INTEGRATION)
+        sys.exit(f"make integration: no suite {argument!r}, wanted one of {names}")
     for number, step in enumerate(steps, 1):
         results.append((step, *run(step, f"{number}/{len(steps)}")))
         if goal == "demo" and not results[-1][1]:

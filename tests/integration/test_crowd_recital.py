@@ -487,6 +487,26 @@ def test_the_database_is_dumped_whole(fleet):
     assert "TABLE DATA public users" in listed and "TABLE DATA public alembic_version" in listed
 
 
+def test_a_dump_is_restored_as_the_page_says(fleet):
+    """With the words of docs/systems/crowd_recital.md, one after the other."""
+    (file,) = fleet.on(DATA, "ls", "/srv/crowd_recital/backup").split()
+    before = fleet.sql("SELECT title FROM text_documents"), fleet.sql("SELECT count(*) FROM recital_sessions")
+    assert before[0] == "A tale"
+    fleet.sql("DELETE FROM text_documents")
+    fleet.on(MANAGER, "docker", "service", "scale", "crowd_recital_app=0")
+    words = ["--clean", "--if-exists", "--no-owner", "-U", "crowd_recital", "-d", "crowd_recital"]
+    fleet.inside("crowd_recital_db", "pg_restore", *words, f"/backup/{file}")
+    fleet.on(MANAGER, "docker", "service", "update", "--force", "crowd_recital_migrate")
+    assert fleet.site()[1] > 0
+    fleet.until("/api/stats/totals")
+    assert before == (
+        fleet.sql("SELECT title FROM text_documents"),
+        fleet.sql("SELECT count(*) FROM recital_sessions"),
+    )
+    assert fleet.sql("SELECT version_num FROM alembic_version") == HEAD
+    assert fleet.site()[1] == 0
+
+
 def test_tables_without_a_version_are_told_and_marked(fleet):
     """The trap: the application made the tables itself, and an update's migration would make them again."""
     fleet.on(DATA, "docker", "tag", "crowd-recital:1.5.0", "crowd-recital:1.5.1")

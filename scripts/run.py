@@ -115,6 +115,15 @@ INTEGRATION = [
         "3",
         hosts="3",
     ),
+    with_lab(
+        "nodes",
+        "hosts that leave the Swarm, and those that may not",
+        "test_remove_node.py",
+        "--managers",
+        "3",
+        "--fleet",
+        hosts="4",
+    ),
     with_lab("docker", "the docker role on bare hosts, from two repositories", "test_docker_role.py"),
     with_lab("certificates", "renewal, a new authority, and browsers", "test_certificates.py", "--fleet"),
     with_lab(

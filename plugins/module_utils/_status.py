@@ -9,7 +9,7 @@ environment, arguments or labels is passed on, for secrets may stand there.
 
 from __future__ import annotations
 
-from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import drift, engine, observe
+from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import drift, engine, observe, supply
 
 STACK_LABEL = observe.STACK_LABEL
 MODES = {
@@ -37,13 +37,13 @@ def summarise(services, tasks, nodes, stacks=None, networks=None):
     stacks                  names of the stacks to tell of; None for all services, of stacks or not
     networks                {id: name} of the networks that services name by their ids
     """
-    hosts = {node["ID"]: (node.get("Description") or {}).get("Hostname", "") for node in nodes}
+    nodes = [observe.node(entry) for entry in nodes]
     found = []
     for service in services:
         stack = (service["Spec"].get("Labels") or {}).get(STACK_LABEL)
         if stacks is None or stack in stacks:
             own = [task for task in tasks if task.get("ServiceID") == service["ID"]]
-            found.append(_service(service, stack, own, hosts, networks or {}))
+            found.append(_service(service, stack, own, nodes, networks or {}))
     return sorted(found, key=lambda one: one["name"])
 
 
@@ -59,8 +59,9 @@ def read(stacks=None, docker_host="unix:///var/run/docker.sock"):
     return summarise(services, manager.get("/tasks"), manager.get("/nodes"), stacks, networks)
 
 
-def _service(service, stack, tasks, hosts, networks):
+def _service(service, stack, tasks, nodes, networks):
     spec = service["Spec"]
+    hosts = {node["id"]: node["hostname"] for node in nodes}
     status = service.get("ServiceStatus") or {}
     image, _at, digest = spec["TaskTemplate"].get("ContainerSpec", {}).get("Image", "").partition("@")
     mode = next(name for key, name in MODES.items() if key in spec["Mode"])
@@ -78,6 +79,7 @@ def _service(service, stack, tasks, hosts, networks):
         "nodes": sorted(
             {hosts.get(task.get("NodeID"), "?") for task in tasks if task["Status"]["State"] == "running"}
         ),
+        "places": sorted(supply.name_of(node) for node in nodes if supply.could_run(node, spec)),
         "tasks": [_task(task, hosts) for task in sorted(tasks, key=_time, reverse=True)],
         "health": _health(spec, tasks),
         "drift": drift.changed_fields(

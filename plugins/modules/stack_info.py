@@ -100,6 +100,13 @@ services:
       type: list
       elements: str
       returned: success
+    places:
+      description: Nodes that meet its constraints and have the cards that one task of it claims, whether they
+        take tasks now or not, by their names in the inventory (label C(gpufleet.host)) or, without one, their
+        host names.
+      type: list
+      elements: str
+      returned: success
     tasks:
       description: Its tasks, newest first, with the ended ones that Swarm still remembers (5 per slot unless
         the Swarm is set otherwise).

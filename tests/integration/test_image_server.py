@@ -224,6 +224,15 @@ def test_budgets_over_the_card_are_refused_with_the_numbers(fleet):
     assert fleet.on(MANAGER, "docker", "service", "ls", "-q", "--filter", f"name={STACK}") == ""
 
 
+def test_a_website_without_pages_is_refused_before_anything_is_deployed(fleet):
+    pages = {"image_server_website_dir": "/srv/pages", "image_server_website_resources_dir": "/etc"}
+    fleet.play(fails=True, **pages)
+    assert "found no folder /srv/pages, wanted the pages there first" in fleet.told
+    assert fleet.on(MANAGER, "docker", "service", "ls", "-q", "--filter", f"name={STACK}") == ""
+    fleet.on(CORE, "mkdir", "/srv/pages")
+    fleet.play(None, "--check", image_server_website_image="redis:7.4", **pages)
+
+
 # Deployed
 
 

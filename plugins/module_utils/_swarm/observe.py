@@ -122,19 +122,22 @@ def no_manager(engine, cause):
 
 def nodes(engine):
     """Return the nodes of the Swarm."""
-    return [
-        {
-            "id": node["ID"],
-            "hostname": (node.get("Description") or {}).get("Hostname", ""),
-            "role": node["Spec"].get("Role", ""),
-            "labels": node["Spec"].get("Labels") or {},
-            "engine_labels": ((node.get("Description") or {}).get("Engine") or {}).get("Labels") or {},
-            "state": (node.get("Status") or {}).get("State", ""),
-            "availability": node["Spec"].get("Availability", ""),
-            "resources": _resources((node.get("Description") or {}).get("Resources") or {}),
-        }
-        for node in engine.get("/nodes")
-    ]
+    return [node(entry) for entry in engine.get("/nodes")]
+
+
+def node(entry):
+    """Return what counts of one node, as GET /nodes lists it."""
+    spec, description = entry["Spec"], entry.get("Description") or {}
+    return {
+        "id": entry["ID"],
+        "hostname": description.get("Hostname", ""),
+        "role": spec.get("Role", ""),
+        "labels": spec.get("Labels") or {},
+        "engine_labels": (description.get("Engine") or {}).get("Labels") or {},
+        "state": (entry.get("Status") or {}).get("State", ""),
+        "availability": spec.get("Availability", ""),
+        "resources": _resources(description.get("Resources") or {}),
+    }
 
 
 def _resources(description):

@@ -32,18 +32,23 @@ def needed(services, planned, nodes, everything):
             continue
         image = spec["TaskTemplate"]["ContainerSpec"]["Image"]
         for node in nodes:
-            if _eligible(node, spec):
-                label = node["labels"].get("gpufleet.host") or node["hostname"]
-                found.setdefault(label, set()).add(image)
+            if _takes_tasks(node) and could_run(node, spec):
+                found.setdefault(name_of(node), set()).add(image)
     return {node: sorted(images) for node, images in sorted(found.items())}
 
 
-def _eligible(node, spec):
-    """A node that is drained or down gets no task; one that lacks what a service reserves gets none of it."""
+def _takes_tasks(node):
+    return node["state"] == "ready" and node["availability"] not in ("drain", "pause")
+
+
+def name_of(node):
+    """Return the inventory's name of a node where role swarm has labelled it, else its host name."""
+    return node["labels"].get("gpufleet.host") or node["hostname"]
+
+
+def could_run(node, spec):
+    """Tell whether a node meets the constraints of a service and advertises what one task of it reserves."""
     constraints = (spec["TaskTemplate"].get("Placement") or {}).get("Constraints")
-    return (
-        node["state"] == "ready"
-        and node["availability"] not in ("drain", "pause")
-        and fits(node, constraints)
-        and all(node["resources"].get(kind, 0) >= number for kind, number in reservations(spec).items())
+    return fits(node, constraints) and all(
+        node["resources"].get(kind, 0) >= number for kind, number in reservations(spec).items()
     )

@@ -9,7 +9,17 @@ import pytest
 from ansible_collections.gpufleet.swarm.plugins.module_utils import _status as status
 from ansible_collections.gpufleet.swarm.plugins.module_utils._swarm import drift
 
-NODES = [{"ID": "n1", "Description": {"Hostname": "one"}}, {"ID": "n2", "Description": {"Hostname": "two"}}]
+NODES = [
+    {"ID": "n1", "Spec": {"Role": "manager"}, "Description": {"Hostname": "one"}},
+    {
+        "ID": "n2",
+        "Spec": {"Role": "worker", "Labels": {"gpufleet.host": "worker1"}, "Availability": "drain"},
+        "Description": {
+            "Hostname": "two",
+            "Resources": {"GenericResources": [{"NamedResourceSpec": {"Kind": "GPU", "Value": "GPU-1"}}]},
+        },
+    },
+]
 
 
 def service(mode=None, running=0, desired=0, completed=0, update=None, stack="web"):
@@ -179,3 +189,28 @@ def test_facts():
 def test_only_the_stacks_asked_for(stacks, count):
     both = [service(), {**service(stack=None), "ID": "s2"}]
     assert len(status.summarise(both, [], NODES, stacks)) == count
+
+
+@pytest.mark.parametrize(
+    ("template", "places"),
+    [
+        ({}, ["one", "worker1"]),
+        ({"Placement": {"Constraints": ["node.role==manager"]}}, ["one"]),
+        ({"Placement": {"Constraints": ["node.labels.gpufleet.host==worker1"]}}, ["worker1"]),
+        ({"Placement": {"Constraints": ["node.labels.gpufleet.host==gone"]}}, []),
+        (
+            {
+                "Resources": {
+                    "Reservations": {
+                        "GenericResources": [{"DiscreteResourceSpec": {"Kind": "GPU", "Value": 1}}]
+                    }
+                }
+            },
+            ["worker1"],
+        ),
+    ],
+)
+def test_the_nodes_that_a_service_may_run_on(template, places):
+    made = service(running=1, desired=1)
+    made["Spec"]["TaskTemplate"].update(template)
+    assert only(made)["places"] == places

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import yaml
@@ -35,49 +36,55 @@ def options(role):
 class Rendered:
     """A role with some options on some fleet. template: name of its Compose template."""
 
+    # Where relative paths of the Compose file start.
+    project_dir = "/nowhere"
+
     def __init__(self, role, chosen=None, groups=None, template=None):
         self.role = role
         self.template = template or f"{role}.yml.j2"
-        self._templar = Templar(
-            loader=_LOADER,
-            variables={
-                "fleet_domain": "lab.test",
-                "fleet_credentials_dir": "/nowhere",
-                "inventory_hostname": "manager1",
-                "groups": {**GROUPS, **(groups or {})},
-                # The role stack renders it.
-                "role_path": str(ROLES / "stack"),
-                "ansible_search_path": [str(ROLES / role)],
-                **variables(role, "defaults"),
-                **(chosen or {}),
-                **variables(role, "vars"),
-            },
-        )
+        self.variables = {
+            "fleet_domain": "lab.test",
+            "fleet_credentials_dir": "/nowhere",
+            "inventory_hostname": "manager1",
+            "groups": {**GROUPS, **(groups or {})},
+            # The role stack renders it.
+            "role_path": str(ROLES / "stack"),
+            "ansible_search_path": [str(ROLES / role)],
+            **variables(role, "defaults"),
+            **(chosen or {}),
+            **variables(role, "vars"),
+        }
+        self.templar = Templar(loader=_LOADER, variables=self.variables)
 
     def value(self, expression):
         """Return what an expression of Jinja comes to."""
-        return self._templar.template(trust_as_template("{{ " + expression + " }}"))
+        return self.templar.template(trust_as_template("{{ " + expression + " }}"))
 
     def text(self):
         """Return the Compose file."""
         return str(self.value(f"lookup('ansible.builtin.template', '{self.template}')"))
 
-    def desired(self, stack, secrets=()):
-        """Return what the Swarm is asked for. secrets: {variable of the Compose file: its value}."""
-        secrets = dict(secrets)
+    def secrets(self):
+        """Return {variable of the Compose file: its value} of what is secret."""
+        return {}
+
+    def desired(self):
+        """Return what the Swarm is asked for."""
+        secrets = self.secrets()
 
         def read(path):
             # Secrets' files are made by other tasks.
             return Path(path).read_bytes() if Path(path).exists() else b"content of " + str(path).encode()
 
         model = _compose.load(
-            [(self.template, self.text())], dict.fromkeys(secrets), secrets, read, "/nowhere"
+            [(self.template, self.text())], dict.fromkeys(secrets), secrets, read, self.project_dir
         )
-        return convert.convert(model, stack, {"endpoint_mode": "vip", "replicas": "file"})
+        return convert.convert(model, self.role, {"endpoint_mode": "vip", "replicas": "file"})
 
-    def services(self, stack, secrets=()):
-        """Return {key of the Compose file: ServiceSpec}."""
-        return {one["key"]: one["spec"] for one in self.desired(stack, secrets)["services"].values()}
+    @functools.cached_property
+    def services(self):
+        """{key of the Compose file: ServiceSpec}."""
+        return {one["key"]: one["spec"] for one in self.desired()["services"].values()}
 
 
 def environment(spec):

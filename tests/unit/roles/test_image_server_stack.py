@@ -35,13 +35,13 @@ FOUND = {name for name, one in CATALOGUE.items() if one.get("kind") in ("preproc
 @cache
 def profile(name):
     """Return the services of a profile on a fleet without cards."""
-    return Rendered({"image_server_profile": name}).services()
+    return Rendered({"image_server_profile": name}).services
 
 
 def services(*names, groups=None, **options):
     """Return some services and what they require, with options by their names without the prefix."""
     given = {f"image_server_{name}": value for name, value in options.items()}
-    return Rendered({"image_server_services": list(names), **given}, groups).services()
+    return Rendered({"image_server_services": list(names), **given}, groups).services
 
 
 # The whole
@@ -155,7 +155,7 @@ def test_the_proxy_asks_for_the_stack_that_the_role_deploys():
 
 def test_what_has_to_be_found_is_on_one_node():
     for groups in (None, GPU_FLEET):
-        made = Rendered({"image_server_profile": "default"}, groups).services()
+        made = Rendered({"image_server_profile": "default"}, groups).services
         places = {tuple(constraints(made[name])) for name in FOUND | {"orchestrator"}}
         assert len(places) == 1
         assert f"node.labels.gpufleet.host=={'worker1' if groups else 'manager1'}" in next(iter(places))
@@ -248,7 +248,7 @@ def test_a_key_is_given_to_the_services_that_need_it_alone():
         "image_server_azure_api_key": "azure", "image_server_freeocr_api_key": "freeocr",
         "image_server_ocr_service": "AZURE_READ",
     }  # fmt: skip
-    made = Rendered(options).services()
+    made = Rendered(options).services
     maps, ocr = {"autour-preprocessor", "openstreetmap"}, {"ocr-clouds-preprocessor"}
     for variable, users in {
         "LLM_API_KEY": LLM, "GOOGLE_PLACES_KEY": maps, "AZURE_API_KEY": ocr, "FREEOCR_API_KEY": ocr,
@@ -282,7 +282,7 @@ def test_the_file_for_google_vision_is_a_secret(tmp_path):
 
 
 def test_services_with_a_card_see_it_and_the_others_do_not():
-    made = Rendered({"image_server_profile": "default"}, GPU_FLEET).services()
+    made = Rendered({"image_server_profile": "default"}, GPU_FLEET).services
     seeing = {name for name, spec in made.items() if "NVIDIA_VISIBLE_DEVICES" in environment(spec)}
     assert seeing == {name for name, one in CATALOGUE.items() if one.get("gpu")}
     assert made["object-detection"]["Labels"]["gpufleet.claim"] == f"shared all {768 * 2**20}"
@@ -366,7 +366,7 @@ def test_an_option_is_a_variable_of_a_service(option, value, service, variable, 
 @cache
 def with_all_variables():
     """Return the services with all options of the table at once."""
-    return Rendered({"image_server_profile": "default", **{row[0]: row[1] for row in VARIABLES}}).services()
+    return Rendered({"image_server_profile": "default", **{row[0]: row[1] for row in VARIABLES}}).services
 
 
 def test_the_defaults_of_the_variables_are_those_of_upstream_or_documented():
@@ -441,14 +441,14 @@ def test_choice_of_services():
         "image_server_extra_services": ["object-detection"], "image_server_enforce_dependencies": False,
         "image_server_deprecated_handlers": False,
     }  # fmt: skip
-    made = set(Rendered(options).services())
+    made = set(Rendered(options).services)
     assert "tat" not in made and "object-detection" in made and "hello-haptics-handler" not in made
     assert "object-detection-llm" not in made
 
 
 def test_missing_keys():
     options = {**dict.fromkeys(KEYS, ""), "image_server_missing_keys": "leave_out"}
-    assert not set(Rendered(options).services()) & LLM
+    assert not set(Rendered(options).services) & LLM
     told = " ".join(Rendered(dict.fromkeys(KEYS, "")).plan["problems"])
     assert "image_server_llm_api_key" in told
 
@@ -480,7 +480,7 @@ def test_data_dir():
         "/data/user-logs": (1000, 1000, "0750"), "/var/docker/image/cache": (0, 0, "0755"),
         "/data/sc-store": (1000, 4322, "2775"), "/data/monarch": (1000, 1000, "0750"),
     }  # fmt: skip
-    made = rendered.services()
+    made = rendered.services
     sources = {
         mount["Source"]
         for spec in made.values()
@@ -579,7 +579,7 @@ def test_website(tmp_path):
         "image_server_website_report": True, "image_server_website_log": "mine.log",
         "image_server_goaccess_image": "goaccess:9",
     })  # fmt: skip
-    made = rendered.services()
+    made = rendered.services
     website, report = (made[name]["TaskTemplate"]["ContainerSpec"] for name in ("website", "goaccess"))
     assert (website["Image"], report["Image"]) == ("nginx:9", "goaccess:9")
     mounts = {one["Target"]: (one["Source"], one.get("ReadOnly", False)) for one in website["Mounts"]}
@@ -626,7 +626,7 @@ def test_env_files(tmp_path):
     rendered = Rendered(options)
     for name in ("image_server_image_tag", "image_server_llm_api_key", "image_server_llm_url"):
         rendered.variables[name] = rendered.role_defaults[name]
-    made = rendered.services()
+    made = rendered.services
     assert len(set(made) & set(CATALOGUE)) == 41
     assert made["tat"]["TaskTemplate"]["ContainerSpec"]["Image"].endswith(":unstable")
     assert environment(made["motd-handler"])["PII_LOGGING_ENABLED"] == "true"

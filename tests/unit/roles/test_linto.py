@@ -48,18 +48,19 @@ SERVICES = {
 KNOWN = ("mypass", "jwt_secret=", "jwt_refresh_secret=", "superadmin@", "LINAGORA", "My_Pas")
 
 
+class LinTO(Rendered):
+    def secrets(self):
+        """Return the variables of the Compose file that are secret, as role stack gives them."""
+        found = {name.upper(): f"value of {name}" for name in self.value("_linto_secrets")}
+        return found | {name: str(value) for name, value in self.value("_linto_secret_environment").items()}
+
+
 def linto(groups=None, **chosen):
-    return Rendered("linto", chosen, groups)
-
-
-def secrets(role):
-    """Return the variables of the Compose file that are secret, as role stack gives them."""
-    found = {name.upper(): f"value of {name}" for name in role.value("_linto_secrets")}
-    return found | {name: str(value) for name, value in role.value("_linto_secret_environment").items()}
+    return LinTO("linto", chosen, groups)
 
 
 def services(role):
-    return role.services("linto", secrets(role))
+    return role.services
 
 
 def possible(features):
@@ -93,7 +94,7 @@ def test_the_gateway_goes_where_nobody_needs_it():
 
 def test_nothing_known_in_advance_is_in_a_specification():
     role = linto(CARDS, **EVERYTHING)
-    text = json.dumps(role.desired("linto", secrets(role)))
+    text = json.dumps(role.desired())
     assert [word for word in KNOWN if word in text] == []
 
 
@@ -227,7 +228,7 @@ def test_the_language_model():
         "linto_llm_prompt": "Old: {} New: {} costs $5",
     }
     role = linto(CARDS, linto_features=["summary"], **chosen)
-    desired = role.desired("linto", secrets(role))
+    desired = role.desired()
     found = {one["key"]: one["spec"] for one in desired["services"].values()}
     assert found["vllm-service"]["TaskTemplate"]["ContainerSpec"]["Args"] == [
         "--model",
@@ -318,7 +319,7 @@ def test_the_studio_as_its_operator_wants_it():
         "linto_smtp_sender": "no-reply@lab.test",
     }
     role = linto(**chosen)
-    assert "mail-secret" not in json.dumps(role.desired("linto", secrets(role)))
+    assert "mail-secret" not in json.dumps(role.desired())
     found = services(role)
     api, front = environment(found["studio-api"]), environment(found["studio-frontend"])
     wanted = {

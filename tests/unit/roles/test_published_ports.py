@@ -52,7 +52,7 @@ def services(role, tmp_path):
     if role == "linto":
         return test_linto.services(test_linto.linto(test_linto.CARDS))
     if role == "image_server":
-        return image_server_stack.Rendered().services()
+        return image_server_stack.Rendered().services
     if role == "discover_api":
         return {"api": test_discover_api.Role().spec()}
     return crowd_recital_stack.Rendered(tmp_path).services

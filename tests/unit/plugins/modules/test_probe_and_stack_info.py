@@ -51,7 +51,8 @@ def test_probe_hands_its_arguments_on(monkeypatch, capsys):
             "_ansible_check_mode": True,
         },
     )
-    assert answer == {"changed": False, "results": [RESULT], "invocation": answer["invocation"]}
+    answer.pop("invocation", None)  # since ansible-core 2.21 only when asked for
+    assert answer == {"changed": False, "results": [RESULT]}
     ((first, second), *rest) = seen[0]
     assert rest == ["/ca.crt", 2.0, 30.0]
     assert (first.connect_to, first.status, first.headers, first.refused) == (

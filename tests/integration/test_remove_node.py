@@ -119,6 +119,15 @@ def test_what_is_no_node_is_refused(fleet):
     refused(fleet, "The node is not lost (worker1): found state ready", name="worker1", remove_node_lost=True)
 
 
+def test_a_host_with_a_duty_besides_the_swarm_is_refused(fleet):
+    refused(fleet, "found it in fleet_registry_host, wanted", name="worker1", fleet_registry_host="worker1")
+    dmi = {"fleet_systems": ["dmi_service_manager"], "dmi_service_manager_nodes": ["worker1"]}
+    refused(fleet, "found it in dmi_service_manager_nodes, wanted", name="worker1", **dmi)
+    # Where it runs without a choice.
+    dmi = {"fleet_systems": ["dmi_service_manager"]}
+    refused(fleet, "found it in dmi_service_manager_nodes, wanted", name="manager1", **dmi)
+
+
 def test_a_node_that_a_service_needs_is_refused(fleet):
     here = quick(placement={"constraints": ["node.labels.gpufleet.host==worker1"]})
     fleet.deploy({"api": service(deploy=quick(replicas=2)), "db": service(deploy=here)})

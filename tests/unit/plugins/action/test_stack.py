@@ -9,6 +9,7 @@ import json
 from unittest import mock
 
 import pytest
+from ansible import constants
 from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
 from ansible.playbook.task import Task
@@ -78,6 +79,14 @@ class Run:
 
 def variables(**more):
     return {"environment": {"TAG": 1}, "secret_environment": {"PASSWORD": "hunter2"}, **more}
+
+
+def test_what_the_files_say_stays_out_of_the_log_of_the_host(folder):
+    variables = {"environment": {"TAG": "1"}, "secret_environment": {"PASSWORD": "x"}}
+    (call,) = Run(folder, files=["web.yml"], **variables).calls
+    assert "desired" in call["module_args"]
+    # As ansible-core 2.19 looks it up (plugins/action/__init__.py, _update_module_args).
+    assert constants.config.get_config_value("DEFAULT_NO_TARGET_SYSLOG", variables=call["task_vars"]) is True
 
 
 def test_one_call_with_what_the_files_want(folder):

@@ -58,8 +58,8 @@ class ActionModule(ActionBase):
             warnings = desired.pop("warnings") + self._foretold
             module_args.update(desired=desired, secret_values=secrets)
             result["warnings"] = result.get("warnings", []) + warnings
-        # A module writes its arguments into the log of its host. These hold all that the files say: contents of
-        # configs, and variables whose values nobody declared secret.
+        # A module writes its arguments into the log of its host. These hold all that the files say: contents
+        # of configs, and variables whose values nobody declared secret.
         unlogged = {**(task_vars or {}), "ansible_no_target_syslog": True}
         answer = self._execute_module(module_name=MODULE, module_args=module_args, task_vars=unlogged)
         warnings = result.pop("warnings", []) + answer.pop("warnings", [])

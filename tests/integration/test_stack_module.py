@@ -79,6 +79,20 @@ def test_second_run_writes_nothing(fleet):
         assert "not-to-be-seen" not in fleet.output
 
 
+def test_what_the_file_says_is_in_no_log_of_the_manager(fleet):
+    definition = {
+        "services": {"web": service(environment={"WORD": "of-the-file-alone"}, configs=["app"])},
+        "configs": {"app": {"content": "of-the-file-alone"}},
+    }
+    assert not fleet.deploy(definition)[0].get("failed")
+    # Ansible logs this command, too. The config would be there as base64.
+    search = "journalctl --no-pager | grep -ac -e of-the-file-[a]lone -e b2YtdGhlLWZpbGUtYWxvbm[U]"
+    found = fleet.play(
+        [{"ansible.builtin.shell": search, "register": "found", "failed_when": False, "changed_when": False}]
+    )["found"]
+    assert (found["rc"], found["stdout"]) == (1, "0")
+
+
 def test_only_what_differs_is_touched(fleet):
     definition = {"services": {name: service(environment={"A": "1"}, deploy=quick()) for name in ("a", "b")}}
     _result, before = fleet.deploy(definition)

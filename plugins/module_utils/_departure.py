@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ansible_collections.gpufleet.swarm.plugins.module_utils._errors import FleetError
-from ansible_collections.gpufleet.swarm.plugins.module_utils._membership import HOST
+from ansible_collections.gpufleet.swarm.plugins.module_utils._membership import HOST, minority
 
 
 def departure(nodes, name, services, lost=False):
@@ -44,15 +44,13 @@ def _wrongly_lost(entries, name, lost):
 
 def _leaderless(entries, staying, name):
     """Yield the problem of a Swarm that would lose its managers' majority."""
-    managers = [node for node in staying if node["role"] == "manager"]
-    alive = sum(node["manager_reachability"] == "reachable" for node in managers)
-    if not managers:
+    if not any(node["role"] == "manager" for node in staying):
         yield FleetError("The node is the only manager of its Swarm", name, "no other manager",
                          "another one, to go on with", "one more host under managers, and run site.yml")
-    elif any(node["role"] == "manager" for node in entries) and alive <= len(managers) // 2:
-        yield FleetError("The managers that stay would have no majority", name,
-                         f"{alive} of {len(managers)} reachable", f"at least {len(managers) // 2 + 1}",
-                         "the other managers reachable first")
+    elif any(node["role"] == "manager" for node in entries):
+        problem = minority(staying, name)
+        if problem:
+            yield problem
 
 
 def _homeless(services, name):

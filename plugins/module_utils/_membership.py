@@ -172,16 +172,10 @@ class Look:
             (former + [self.entries[name]["id"] for name in self.demote], self.demote, len(joining)),
         )
         for leaving, names, more in stages:
-            managers = [
-                node for node in self.listed.values()
-                if node["role"] == "manager" and node["id"] not in leaving
-            ]
-            total = len(managers) + more
-            alive = sum(node["manager_reachability"] == "reachable" for node in managers) + more
-            if names and alive <= total // 2:
-                yield FleetError("The managers that stay would have no majority", ", ".join(names),
-                                 f"{alive} of {total} reachable", f"at least {total // 2 + 1}",
-                                 "the other managers reachable first")
+            staying = [node for node in self.listed.values() if node["id"] not in leaving]
+            problem = minority(staying, ", ".join(names), more) if names else None
+            if problem:
+                yield problem
                 return
 
     def waits(self):
@@ -251,6 +245,23 @@ class Look:
             "settled": not any(waits.values()),
             "actions": self.actions,
         }
+
+
+def minority(staying, leaving, more=0):
+    """Return the FleetError of managers that would have no majority, or None.
+
+    staying     entries of the nodes that stay, workers too
+    leaving     whom the error names
+    more        how many managers join besides
+    """
+    managers = [node for node in staying if node["role"] == "manager"]
+    total = len(managers) + more
+    alive = sum(node["manager_reachability"] == "reachable" for node in managers) + more
+    if alive > total // 2:
+        return None
+    return FleetError("The managers that stay would have no majority", leaving,
+                      f"{alive} of {total} reachable", f"at least {total // 2 + 1}",
+                      "the other managers reachable first")
 
 
 def label_text(value):

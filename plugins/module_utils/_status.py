@@ -38,12 +38,15 @@ def summarise(services, tasks, nodes, stacks=None, networks=None):
     networks                {id: name} of the networks that services name by their ids
     """
     nodes = [observe.node(entry) for entry in nodes]
+    hosts = {node["id"]: node["hostname"] for node in nodes}
     found = []
     for service in services:
         stack = (service["Spec"].get("Labels") or {}).get(STACK_LABEL)
         if stacks is None or stack in stacks:
             own = [task for task in tasks if task.get("ServiceID") == service["ID"]]
-            found.append(_service(service, stack, own, nodes, networks or {}))
+            places = [supply.name_of(node) for node in nodes if supply.could_run(node, service["Spec"])]
+            told = _service(service, stack, own, hosts, networks or {})
+            found.append({**told, "places": sorted(places)})
     return sorted(found, key=lambda one: one["name"])
 
 
@@ -59,9 +62,8 @@ def read(stacks=None, docker_host="unix:///var/run/docker.sock"):
     return summarise(services, manager.get("/tasks"), manager.get("/nodes"), stacks, networks)
 
 
-def _service(service, stack, tasks, nodes, networks):
+def _service(service, stack, tasks, hosts, networks):
     spec = service["Spec"]
-    hosts = {node["id"]: node["hostname"] for node in nodes}
     status = service.get("ServiceStatus") or {}
     image, _at, digest = spec["TaskTemplate"].get("ContainerSpec", {}).get("Image", "").partition("@")
     mode = next(name for key, name in MODES.items() if key in spec["Mode"])
@@ -79,7 +81,6 @@ def _service(service, stack, tasks, nodes, networks):
         "nodes": sorted(
             {hosts.get(task.get("NodeID"), "?") for task in tasks if task["Status"]["State"] == "running"}
         ),
-        "places": sorted(supply.name_of(node) for node in nodes if supply.could_run(node, spec)),
         "tasks": [_task(task, hosts) for task in sorted(tasks, key=_time, reverse=True)],
         "health": _health(spec, tasks),
         "drift": drift.changed_fields(

@@ -19,13 +19,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.integration.stack_fleet import quick, service
+from tests.integration.stack_fleet import INVENTORY, quick, service
 
-INVENTORY = os.environ.get("GPUFLEET_INVENTORY")
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 HOSTS = {"manager1", "manager2", "manager3", "worker1"}
 
+# Without a lab there is nothing to ask; `make integration SUITE=nodes` makes one and skips nothing.
 pytestmark = pytest.mark.skipif(not INVENTORY, reason="GPUFLEET_INVENTORY names no fleet")
 
 
@@ -54,10 +54,8 @@ class Fleet:
         )
 
     def deploy(self, services):
-        """Deploy services as the stack web, or remove it."""
-        options = {"name": "web", "state": "present" if services else "absent"}
-        if services:
-            options["definition"] = {"services": services}
+        """Deploy services as the stack web."""
+        options = {"name": "web", "definition": {"services": services}}
         task = {"name": "Deploy", "gpufleet.swarm.stack": options}
         path = self.folder / "deploy.yml"
         play = {"hosts": "managers[0]", "become": True, "gather_facts": False, "tasks": [task]}
@@ -71,22 +69,24 @@ class Fleet:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()
 
-    def nodes(self):
-        """Return {host: (role, availability, state)} as the first manager lists them."""
+    def listed(self):
+        """Return the nodes as the first manager has them."""
         identities = self.on("manager1", "docker", "node", "ls", "-q").split()
+        return json.loads(self.on("manager1", "docker", "node", "inspect", *identities))
+
+    def nodes(self):
+        """Return {host: (role, availability, state)}."""
         return {
             node["Description"]["Hostname"]: (
                 node["Spec"]["Role"],
                 node["Spec"]["Availability"],
                 node["Status"]["State"],
             )
-            for node in json.loads(self.on("manager1", "docker", "node", "inspect", *identities))
+            for node in self.listed()
         }
 
     def versions(self):
-        identities = self.on("manager1", "docker", "node", "ls", "-q").split()
-        nodes = json.loads(self.on("manager1", "docker", "node", "inspect", *identities))
-        return {node["ID"]: node["Version"]["Index"] for node in nodes}
+        return {node["ID"]: node["Version"]["Index"] for node in self.listed()}
 
     def places(self, name):
         """Return the hosts on which a service's tasks run."""
